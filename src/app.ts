@@ -1,0 +1,183 @@
+import { readFile } from 'node:fs/promises';
+import { systemClock } from './base/clock.ts';
+import type { Observe } from './base/events.ts';
+import { listenText } from './config/scalars.ts';
+import { readSecret } from './config/load.ts';
+import type { Config, UpstreamConfig } from './config/schema.ts';
+import { adminServer } from './http/admin-server.ts';
+import { RegistryRoutes } from './http/registry-routes.ts';
+import { registryServer, type ServerTls } from './http/registry-server.ts';
+import { Mirror } from './mirror/mirror.ts';
+import type { MirroredUpstream } from './mirror/mirrored-upstream.ts';
+import { ChunkCache } from './store/chunk-cache.ts';
+import { systemDisk, type Disk } from './store/disk.ts';
+import { Hashing } from './store/hashing.ts';
+import { openNames } from './store/names.ts';
+import { openStorage } from './store/open-store.ts';
+import { RegistryClient } from './upstream/registry-client.ts';
+import { Transport } from './upstream/transport.ts';
+
+/** What the outside gives: everything that a test replaces. */
+export interface Surroundings {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly observe: Observe;
+  readonly version: string;
+  readonly disk?: Disk;
+}
+
+/** A running mirror. */
+export interface App {
+  /** Where clients pull, such as `http://127.0.0.1:5000`. */
+  readonly registryUrl: string;
+  readonly adminUrl: string;
+  readonly mirror: Mirror;
+  /** Ends when the disk has been counted; hits are served before that. */
+  readonly counted: Promise<void>;
+  /** Stops accepting, lets downloads end until the deadline, cuts the rest; leaves nothing half done. */
+  close(): Promise<void>;
+}
+
+/**
+ * The composition root: configuration in, running parts out.
+ * @throws MirrorError DISK_FAILED when the storage folder cannot be used, ConfigError for a secret
+ *   that cannot be read, Node's own error when an address is taken
+ */
+export async function startApp(config: Config, around: Surroundings): Promise<App> {
+  const { observe } = around;
+  const clock = systemClock;
+
+  const cache = new ChunkCache();
+  const hashing = new Hashing();
+  const { maxSizeBytes, minFree, lowWatermarkShare } = config.storage;
+  const { store, folder, ready } = await openStorage({
+    storagePath: config.storage.path,
+    disk: around.disk ?? systemDisk,
+    cache,
+    hashing,
+    observe,
+    budget: {
+      maxBytes: maxSizeBytes,
+      minFreeBytes: (totalBytes) =>
+        'share' in minFree ? totalBytes * minFree.share : minFree.bytes,
+      lowWatermark: lowWatermarkShare,
+    },
+  });
+  const names = await openNames({ folder, observe });
+
+  const transports: Transport[] = [];
+  const upstreams = new Map<string, MirroredUpstream>();
+  for (const [registry, settings] of config.upstreams) {
+    const transport = await openTransport(settings, around);
+    transports.push(transport);
+    upstreams.set(registry, mirrored(new RegistryClient(registry, transport), settings));
+  }
+
+  const mirror = new Mirror({
+    upstreams,
+    defaultUpstream: config.defaultUpstream,
+    store,
+    names,
+    clock,
+    observe,
+    blobUnavailable: config.blobUnavailable,
+    staleIncomplete: config.staleIncomplete,
+  });
+
+  const { token } = config.admin;
+  const registry = registryServer(new RegistryRoutes(mirror, observe), await readTls(config));
+  const admin = adminServer({
+    readiness: () => ({ ready: true, reasons: [] }),
+    token: token === undefined ? undefined : await readSecret(token, around.env),
+  });
+
+  const close = async (): Promise<void> => {
+    const deadline = setTimeout(
+      () => registry.server.closeAllConnections(),
+      config.registry.shutdownTimeoutMs,
+    );
+    await registry.close();
+    clearTimeout(deadline);
+    await mirror.close();
+    await admin.close();
+    await Promise.all(transports.map((transport) => transport.close()));
+    await ready;
+    store.close();
+    await names.close();
+    await hashing.close();
+  };
+
+  try {
+    await registry.listen(config.registry.listen);
+    await admin.listen(config.admin.listen);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const scheme = config.registry.tls === undefined ? 'http' : 'https';
+  return {
+    registryUrl: `${scheme}://${addressOf(registry.server.address(), config.registry.listen)}`,
+    adminUrl: `http://${addressOf(admin.server.address(), config.admin.listen)}`,
+    mirror,
+    counted: ready,
+    close,
+  };
+}
+
+async function openTransport(settings: UpstreamConfig, around: Surroundings): Promise<Transport> {
+  const { username, password, tls, timeouts } = settings;
+  const read = async (path: string | undefined): Promise<string | undefined> =>
+    path === undefined ? undefined : readFile(path, 'utf8');
+  return new Transport({
+    registry: settings.name,
+    urls: settings.urls,
+    authHosts: settings.authHosts,
+    isOffline: settings.offline,
+    // Read at each use: a rotated secret is picked up by itself.
+    credentials: async () =>
+      username === undefined || password === undefined
+        ? undefined
+        : { username, password: await readSecret(password, around.env) },
+    maxConnections: settings.maxConnections,
+    connectTimeoutMs: timeouts.connectMs,
+    headersTimeoutMs: timeouts.headersMs,
+    tls: {
+      ca: await read(tls?.ca),
+      cert: await read(tls?.cert),
+      key: await read(tls?.key),
+      insecure: tls?.insecure ?? false,
+    },
+    userAgent: `entrepot/${around.version}`,
+    clock: systemClock,
+    observe: around.observe,
+  });
+}
+
+function mirrored(upstream: RegistryClient, settings: UpstreamConfig): MirroredUpstream {
+  return {
+    upstream,
+    fill: {
+      connectionsPerBlob: settings.connectionsPerBlob,
+      idleTimeoutMs: settings.timeouts.idleMs,
+      minBytesPerSecond: settings.minRateBytesPerSecond,
+    },
+    tags: settings,
+    revalidateTimeoutMs: settings.timeouts.revalidateMs,
+    readAhead: settings.readAhead,
+  };
+}
+
+async function readTls({ registry }: Config): Promise<ServerTls | undefined> {
+  const { tls } = registry;
+  if (tls === undefined) return undefined;
+  return {
+    cert: await readFile(tls.cert, 'utf8'),
+    key: await readFile(tls.key, 'utf8'),
+    clientCa: tls.clientCa === undefined ? undefined : await readFile(tls.clientCa, 'utf8'),
+  };
+}
+
+/** Port 0 lets the system choose, so the port is asked of the server. */
+function addressOf(address: unknown, listen: Config['registry']['listen']): string {
+  const { port } = address as { port: number };
+  return listenText({ host: listen.host, port });
+}

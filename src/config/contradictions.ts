@@ -1,0 +1,126 @@
+import type { z } from 'zod';
+import { canonicalRegistry } from '../oci/reference.ts';
+import { isLoopback, listenText, type Listen } from './scalars.ts';
+
+/**
+ * What a single value cannot show: settings that contradict each other. Each function states its
+ * problems to `context`. They run even when a value failed to parse, so they meet text where a value
+ * should be, and trust no shape that they have not seen.
+ */
+
+type Context = z.RefinementCtx;
+
+export function needTokenBeyondLoopback(
+  admin: { listen: unknown; token?: unknown },
+  context: Context,
+): void {
+  const { listen, token } = admin;
+  if (!isListen(listen) || isLoopback(listen) || token !== undefined) return;
+  context.addIssue({
+    code: 'custom',
+    path: ['listen'],
+    message: `${listenText(listen)} can be reached from other machines, so a token is needed: set admin.token to { file: … } or { env: … }, or listen on 127.0.0.1`,
+  });
+}
+
+export function needConnections(
+  upstream: { connectionsPerBlob?: unknown; maxConnections: unknown },
+  context: Context,
+): void {
+  const { connectionsPerBlob, maxConnections } = upstream;
+  if (typeof connectionsPerBlob !== 'number' || typeof maxConnections !== 'number') return;
+  if (connectionsPerBlob <= maxConnections) return;
+  context.addIssue({
+    code: 'custom',
+    path: ['connectionsPerBlob'],
+    message: `${connectionsPerBlob} connections for one blob are more than maxConnections (${maxConnections}) allows for all`,
+  });
+}
+
+/** docker.io when it is there, else the only one there is. */
+export function findOnlyDefault(configured: ReadonlyMap<string, unknown>): string | undefined {
+  if (configured.has('docker.io')) return 'docker.io';
+  return configured.size === 1 ? [...configured.keys()][0] : undefined;
+}
+
+export function needDefaultUpstream(
+  value: { upstreams: unknown; defaultUpstream?: unknown },
+  context: Context,
+): void {
+  const { upstreams, defaultUpstream } = value;
+  // Not a Map: some upstream is faulty, and its own problems are reported.
+  if (!(upstreams instanceof Map) || upstreams.size === 0) return;
+  const names = [...upstreams.keys()].join(', ');
+  if (typeof defaultUpstream === 'string' && !upstreams.has(defaultUpstream)) {
+    context.addIssue({
+      code: 'custom',
+      path: ['defaultUpstream'],
+      message: `${defaultUpstream} is not among the upstreams; add it there, or choose one of ${names}`,
+    });
+  }
+  if (defaultUpstream === undefined && findOnlyDefault(upstreams) === undefined) {
+    context.addIssue({
+      code: 'custom',
+      path: ['upstreams'],
+      message: `docker.io is not among them, so say which one answers a request that names no registry: set defaultUpstream to one of ${names}`,
+    });
+  }
+}
+
+export function needSeparatePorts(
+  value: { registry: { listen?: unknown }; admin: { listen?: unknown } },
+  context: Context,
+): void {
+  const ours = value.registry?.listen;
+  const theirs = value.admin?.listen;
+  if (!isListen(ours) || !isListen(theirs) || ours.port === 0 || ours.port !== theirs.port) return;
+  const wildcard = [ours.host, theirs.host].some((name) => name === '0.0.0.0' || name === '::');
+  if (!wildcard && ours.host !== theirs.host) return;
+  context.addIssue({
+    code: 'custom',
+    path: ['admin', 'listen'],
+    message: `${listenText(theirs)} collides with registry.listen (${listenText(ours)}); choose another port`,
+  });
+}
+
+export function needDistinctNames(
+  byName: Readonly<Record<string, unknown>>,
+  context: Context,
+): void {
+  if (typeof byName !== 'object') return;
+  const names = Object.keys(byName);
+  const seen = new Map<string, string>();
+  for (const name of names) {
+    const canonical = canonicalRegistry(name);
+    const first = seen.get(canonical);
+    if (first === undefined) {
+      seen.set(canonical, name);
+      continue;
+    }
+    context.addIssue({
+      code: 'custom',
+      path: [name],
+      message: `${name} and ${first} are one registry; put their settings together`,
+    });
+  }
+}
+
+/** Two keys of which each is useless alone; the fault is at the one that is there. */
+export function needBoth<Key extends string>(
+  value: Readonly<Partial<Record<Key, unknown>>>,
+  first: Key,
+  second: Key,
+  context: Context,
+): void {
+  if ((value[first] === undefined) === (value[second] === undefined)) return;
+  const [there, missing] = value[first] === undefined ? [second, first] : [first, second];
+  context.addIssue({
+    code: 'custom',
+    path: [there],
+    message: `${there} is set but ${missing} is not; set both or neither`,
+  });
+}
+
+function isListen(value: unknown): value is Listen {
+  return typeof value === 'object' && value !== null && 'host' in value && 'port' in value;
+}

@@ -1,0 +1,178 @@
+import { isIPv4 } from 'node:net';
+import { z } from 'zod';
+import { canonicalRegistry } from '../oci/reference.ts';
+import { parseDurationMs, parseSizeBytes } from '../base/units.ts';
+
+/**
+ * The kinds of value that a setting can have. Every scalar arrives as text, from the file and from the
+ * environment alike, so `username: 0123` keeps its zero and both places obey one grammar.
+ */
+
+/** Where a server listens. Port 0 lets the system choose. */
+export interface Listen {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Where a secret is kept; `readSecret` turns it into text when it is used. */
+export type Secret = { readonly file: string } | { readonly env: string };
+
+/** Space that stays free: a share (0 to 1) of the file system, or bytes. */
+export type MinFree = { readonly share: number } | { readonly bytes: number };
+
+/** Node's timers overflow above 2^31 ms and then fire at once; nothing here needs more than an hour. */
+const timeoutMsMax = 3_600_000;
+
+/** host, host:port or [IPv6]:port. Underscores are for the service names of compose files. */
+const hostGrammar = /^(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d{1,5})?$/;
+
+/** Five fields, or six with seconds, or @daily and its kin; the scheduler reads what they mean. */
+const cronGrammar =
+  /^(?:@(?:hourly|daily|weekly|monthly|yearly|annually)|[\d*/,a-z#?+-]+(?:\s+[\d*/,a-z#?+-]+){4,5})$/i;
+
+const platformGrammar = /^[a-z0-9]+\/[a-z0-9_]+(?:\/[a-z0-9.]+)?$/;
+
+/** A scalar read by `parse`, which throws a RangeError that says what is allowed. */
+export function parsed<T>(parse: (text: string) => T): z.ZodType<T, string> {
+  return z.string().transform((text, context) => {
+    try {
+      return parse(text.trim());
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      context.addIssue({ code: 'custom', message: error.message });
+      return z.NEVER;
+    }
+  });
+}
+
+export const text = parsed((value) => value);
+export const duration = parsed(parseDurationMs);
+export const durationOrForever = parsed((value) =>
+  value === 'forever' ? Infinity : parseDurationMs(value),
+);
+export const timeout = parsed(parseTimeoutMs);
+export const size = parsed(parseSizeBytes);
+export const rate = parsed((value) => parseSizeBytes(value.replace(/\/s$/, '')));
+export const share = parsed(parseShare);
+export const minFree = parsed<MinFree>((value) =>
+  value.endsWith('%') ? { share: parseShare(value) } : { bytes: parseSizeBytes(value) },
+);
+export const flag = parsed(parseFlag);
+export const listen = parsed(parseListen);
+export const registryUrl = parsed(parseRegistryUrl);
+export const host = parsed(parseHost);
+export const schedule = parsed((value) =>
+  matching(value, cronGrammar, 'a schedule', '"0 3 * * *" (minute, hour, day, month, weekday)'),
+);
+export const platform = parsed((value) =>
+  matching(value, platformGrammar, 'a platform', 'linux/amd64 or linux/arm/v7'),
+);
+
+/** A whole number from `min` to `max`, both allowed. */
+export function integer(min: number, max: number): z.ZodType<number, string> {
+  return parsed((value) => {
+    const number = /^\d{1,15}$/.test(value) ? Number(value) : NaN;
+    if (number >= min && number <= max) return number;
+    throw new RangeError(`not a whole number from ${min} to ${max}: «${value}»`);
+  });
+}
+
+/** `{ file: … }` or `{ env: … }`; never the secret itself, so the file can be shown to anybody. */
+export const secret = z
+  .strictObject(
+    { file: text.optional(), env: text.optional() },
+    {
+      error: (issue) =>
+        issue.code === 'invalid_type'
+          ? 'a secret does not stand in this file; write { file: /path/of/a/file } or { env: NAME_OF_A_VARIABLE }'
+          : undefined,
+    },
+  )
+  .transform((value, context): Secret => {
+    if (value.file !== undefined && value.env === undefined) return { file: value.file };
+    if (value.env !== undefined && value.file === undefined) return { env: value.env };
+    context.addIssue({
+      code: 'custom',
+      message: 'name one place of the secret: { file: … } or { env: … }',
+    });
+    return z.NEVER;
+  });
+
+/** Whether only this machine can reach that address. */
+export function isLoopback(listen: Listen): boolean {
+  return (
+    listen.host === 'localhost' ||
+    listen.host === '::1' ||
+    (isIPv4(listen.host) && listen.host.startsWith('127.'))
+  );
+}
+
+/** `host:port` as it is written in the file. */
+export function listenText(listen: Listen): string {
+  const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
+  return `${host}:${listen.port}`;
+}
+
+function parseTimeoutMs(value: string): number {
+  const ms = parseDurationMs(value);
+  if (ms >= 1 && ms <= timeoutMsMax) return ms;
+  throw new RangeError(`a timeout is from 1ms to 1h, not «${value}»`);
+}
+
+function parseShare(value: string): number {
+  const percent = /^\d{1,3}(?:\.\d+)?%$/.test(value) ? Number(value.slice(0, -1)) : NaN;
+  if (percent >= 0 && percent <= 100) return percent / 100;
+  throw new RangeError(`not a share: «${value}»; write for example 90%`);
+}
+
+function parseFlag(value: string): boolean {
+  if (value === 'true' || value === 'false') return value === 'true';
+  throw new RangeError(`neither true nor false: «${value}»`);
+}
+
+function parseListen(value: string): Listen {
+  const match = /^(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]*)):(\d{1,5})$/i.exec(value);
+  const port = Number(match?.[3] ?? NaN);
+  if (match === null || !(port <= 65_535)) {
+    throw new RangeError(
+      `not an address to listen on: «${value}»; write host:port, for example 0.0.0.0:5000 or [::1]:5001`,
+    );
+  }
+  return { host: match[1] ?? (match[2] === '' ? '0.0.0.0' : match[2]!.toLowerCase()), port };
+}
+
+/** Without a slash at the end, so that `${url}/v2/…` is right. */
+function parseRegistryUrl(value: string): string {
+  const example = 'write for example https://registry.example.com';
+  const url = URL.parse(value);
+  if (url === null) throw new RangeError(`not a URL: «${value}»; ${example}`);
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') {
+    throw new RangeError(
+      `a registry is reached by https or http, not «${url.protocol}»; ${example}`,
+    );
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw new RangeError(
+      'a URL does not carry a user name or a password here; use the keys username and password',
+    );
+  }
+  if (/[?#]/.test(value)) {
+    throw new RangeError(`a registry's URL has neither «?» nor «#»; ${example}`);
+  }
+  return url.href.replace(/\/+$/, '');
+}
+
+function parseHost(value: string): string {
+  return matching(value.toLowerCase(), hostGrammar, 'a host', 'auth.example.com or 10.0.0.5:5001');
+}
+
+/** The canonical name of an upstream; undefined when no image name could start with it. */
+export function findRegistryName(value: string): string | undefined {
+  const name = canonicalRegistry(value);
+  return hostGrammar.test(name) ? name : undefined;
+}
+
+function matching(value: string, grammar: RegExp, kind: string, example: string): string {
+  if (grammar.test(value)) return value;
+  throw new RangeError(`not ${kind}: «${value}»; write for example ${example}`);
+}

@@ -1,0 +1,235 @@
+import type { Clock } from '../base/clock.ts';
+import type { Observe, Outcome } from '../base/events.ts';
+import { blobMediaType, type Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import { isMirrorError, MirrorError } from '../oci/errors.ts';
+import type { Repository } from '../oci/reference.ts';
+import type { BlobStore, StoredBlob } from '../store/blob-store.ts';
+import type { Link, LinkStore } from '../store/names.ts';
+import { Fill } from './fill.ts';
+import type { MirroredUpstream } from './mirrored-upstream.ts';
+import { passThrough, steadfast } from './pass-through.ts';
+
+export interface BlobAnswer {
+  /** Close it when done. */
+  readonly content: StoredBlob;
+  readonly outcome: Outcome;
+}
+
+/** Fills that read-ahead runs at once; what clients wait for is not counted and not held up. */
+const readAheadMax = 4;
+
+/** Blobs that wait to be read ahead; what does not fit is fetched when it is asked for. */
+const readAheadQueueMax = 1_000;
+
+/** A joined fill may fail for reasons of its own repository, or be cancelled as we join: again then. */
+const triesMax = 3;
+
+/**
+ * Blobs: from the store, from the flight that brings one, or by starting that flight.
+ *
+ * A blob is shared by digest and given out by repository: only with a link (a manifest of that
+ * repository names it, or upstream said so), so a digest alone opens nothing.
+ */
+export class Blobs {
+  readonly #store: BlobStore;
+  readonly #links: LinkStore;
+  readonly #clock: Clock;
+  readonly #observe: Observe;
+  readonly #flying = new Map<Digest, Promise<Fill | undefined>>();
+  readonly #fills = new Set<Fill>();
+  readonly #ahead: { repository: Repository; from: MirroredUpstream; blob: Descriptor }[] = [];
+  #aheadRunning = 0;
+  #isClosing = false;
+
+  constructor(parts: {
+    readonly store: BlobStore;
+    readonly links: LinkStore;
+    readonly clock: Clock;
+    readonly observe: Observe;
+  }) {
+    this.#store = parts.store;
+    this.#links = parts.links;
+    this.#clock = parts.clock;
+    this.#observe = parts.observe;
+  }
+
+  /** Running fills, for the admin pages. */
+  get fills(): ReadonlySet<Fill> {
+    return this.#fills;
+  }
+
+  async find(repository: Repository, digest: Digest, from: MirroredUpstream): Promise<BlobAnswer> {
+    let link = await this.#links.find(repository, digest);
+    for (let tries = 1; ; tries += 1) {
+      if (link !== undefined) {
+        const stored = await this.#store.find(digest);
+        if (stored !== undefined) {
+          return { content: this.#steadfast(stored, repository, from), outcome: 'HIT' };
+        }
+      }
+      const isFlying = this.#flying.has(digest);
+      const flight = this.#flight(repository, digest, from, link, 'client');
+      const fill = await flight;
+      // Already here, or brought for another repository: ours must be allowed to see it.
+      const isForeign = fill === undefined || !isSame(fill.repository, repository);
+      if (isForeign && link === undefined) link = await this.#confirm(repository, digest, from);
+      if (fill === undefined) {
+        if (tries < triesMax) continue;
+        throw new MirrorError('DISK_FAILED', `${digest} is in the cache and cannot be opened`);
+      }
+      fill.join();
+      try {
+        await fill.opened;
+      } catch (error) {
+        fill.leave();
+        const mayDiffer = isMirrorError(error, 'CANCELLED') || isForeign;
+        if (mayDiffer && tries < triesMax && !this.#isClosing) {
+          await fill.ended;
+          continue;
+        }
+        return this.#withoutDisk(error, fill, repository, from);
+      }
+      const content = fill.content();
+      if (link === undefined) await this.#link(repository, digest, content.sizeBytes);
+      return {
+        content: this.#steadfast(content, repository, from),
+        outcome: isFlying ? 'JOINED' : 'MISS',
+      };
+    }
+  }
+
+  /** The size of a blob, without a transfer: from the disk, the manifest that names it, or upstream's HEAD. */
+  async describe(
+    repository: Repository,
+    digest: Digest,
+    from: MirroredUpstream,
+  ): Promise<{ sizeBytes: number; outcome: Outcome }> {
+    const link = await this.#links.find(repository, digest);
+    if (link !== undefined) {
+      const stored = await this.#store.find(digest);
+      stored?.close();
+      const outcome = stored === undefined ? 'MISS' : 'HIT';
+      return { sizeBytes: stored?.sizeBytes ?? link.sizeBytes, outcome };
+    }
+    const { sizeBytes } = await this.#confirm(repository, digest, from);
+    return { sizeBytes, outcome: 'MISS' };
+  }
+
+  has(digest: Digest): Promise<boolean> {
+    return this.#store.has(digest);
+  }
+
+  /** Fetches what a served manifest names before it is asked for, behind what clients wait for. */
+  readAhead(repository: Repository, blobs: readonly Descriptor[], from: MirroredUpstream): void {
+    for (const blob of blobs) {
+      if (this.#ahead.length >= readAheadQueueMax) return;
+      this.#ahead.push({ repository, from, blob });
+    }
+    while (this.#aheadRunning < readAheadMax && this.#ahead.length > 0) {
+      this.#aheadRunning += 1;
+      void this.#runAhead().finally(() => {
+        this.#aheadRunning -= 1;
+      });
+    }
+  }
+
+  /** Stops what runs; resolves when nothing is left half done. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    this.#ahead.length = 0;
+    for (const fill of this.#fills) fill.stop();
+    await Promise.all(Array.from(this.#fills, ({ ended }) => ended));
+  }
+
+  async #runAhead(): Promise<void> {
+    for (let next = this.#ahead.shift(); next !== undefined; next = this.#ahead.shift()) {
+      const { repository, from, blob } = next;
+      if (this.#flying.has(blob.digest) || this.#isClosing) continue;
+      const link: Link = { ...blob, sizeBytes: blob.size, kind: 'blob' };
+      const fill = await this.#flight(repository, blob.digest, from, link, 'read-ahead');
+      await fill?.ended;
+    }
+  }
+
+  /** The flight of that digest; undefined when the store turns out to have it. */
+  #flight(
+    repository: Repository,
+    digest: Digest,
+    { upstream, fill: policy }: MirroredUpstream,
+    link: Link | undefined,
+    reason: 'client' | 'read-ahead',
+  ): Promise<Fill | undefined> {
+    const flying = this.#flying.get(digest);
+    if (flying !== undefined) return flying;
+    const starting = (async () => {
+      if (await this.#store.has(digest)) return undefined;
+      const fill = new Fill({
+        repository,
+        digest,
+        expectedBytes: link?.sizeBytes,
+        upstream,
+        policy,
+        store: this.#store,
+        clock: this.#clock,
+        observe: this.#observe,
+        reason,
+      });
+      this.#fills.add(fill);
+      void fill.ended.then(() => {
+        this.#fills.delete(fill);
+        this.#flying.delete(digest);
+      });
+      return fill;
+    })();
+    this.#flying.set(digest, starting);
+    void starting.then((fill) => fill === undefined && this.#flying.delete(digest));
+    return starting;
+  }
+
+  /** Asks upstream whether this repository has that blob, and remembers a yes. */
+  async #confirm(
+    repository: Repository,
+    digest: Digest,
+    { upstream }: MirroredUpstream,
+  ): Promise<Link> {
+    const { sizeBytes } = await upstream.describeBlob(repository.name, digest, {});
+    if (sizeBytes === undefined) {
+      throw new MirrorError(
+        'UPSTREAM_INVALID',
+        `upstream ${repository.registry} does not say how large ${digest} is`,
+      );
+    }
+    return this.#link(repository, digest, sizeBytes);
+  }
+
+  async #link(repository: Repository, digest: Digest, sizeBytes: number): Promise<Link> {
+    const link: Link = { digest, mediaType: blobMediaType, sizeBytes, kind: 'blob' };
+    await this.#links.add(repository, [link]);
+    return link;
+  }
+
+  #steadfast(content: StoredBlob, repository: Repository, from: MirroredUpstream): StoredBlob {
+    return steadfast(content, from.upstream, repository.name, () => {
+      // What could not be read is fetched anew by the next one who asks.
+      void this.#store.remove(content.digest).catch(() => {});
+    });
+  }
+
+  #withoutDisk(
+    error: unknown,
+    fill: Fill,
+    repository: Repository,
+    { upstream }: MirroredUpstream,
+  ): BlobAnswer {
+    if (!isMirrorError(error, 'DISK_FAILED') || fill.announcedBytes === undefined) throw error;
+    const key = { digest: fill.digest, repository: `${repository.registry}/${repository.name}` };
+    this.#observe({ kind: 'fill-uncached', ...key, message: error.message });
+    const content = passThrough(upstream, repository.name, fill.digest, fill.announcedBytes);
+    return { content, outcome: 'MISS' };
+  }
+}
+
+function isSame(a: Repository, b: Repository): boolean {
+  return a.registry === b.registry && a.name === b.name;
+}

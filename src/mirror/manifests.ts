@@ -1,0 +1,470 @@
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../base/clock.ts';
+import type { Observe, Outcome } from '../base/events.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
+import { algorithmOf, type Digest } from '../oci/digest.ts';
+import { isMirrorError, MirrorError } from '../oci/errors.ts';
+import { isForeign, parseManifest, type Manifest } from '../oci/manifest.ts';
+import { repositoryKey, type Reference, type Repository } from '../oci/reference.ts';
+import type { BlobStore } from '../store/blob-store.ts';
+import type { Link, Names, TagRecord } from '../store/names.ts';
+import type { FetchedManifest, Resolved } from '../upstream/upstream.ts';
+import { Flights } from './flights.ts';
+import { afterAskFailed, freshnessOf, type AskFailure, type TagAge } from './freshness.ts';
+import type { MirroredUpstream } from './mirrored-upstream.ts';
+import { readAll } from './read-all.ts';
+
+/** Manifests kept in memory; a manifest has 1–10 kB, so these are the several thousand hottest. */
+const heldBytesMax = 64 * 1024 * 1024;
+
+/** Tags whose age this process knows; each some hundred bytes. */
+const tagsMax = 100_000;
+
+export interface HeldManifest {
+  readonly descriptor: Descriptor;
+  readonly bytes: Buffer;
+}
+
+/** What is answered about a manifest. */
+export interface ManifestAnswer {
+  readonly descriptor: Descriptor;
+  readonly outcome: Outcome;
+  /** Why this copy may be old; for the Warning header. */
+  readonly warning?: string | undefined;
+  /** Since upstream last confirmed it; with a warning. */
+  readonly ageSeconds?: number | undefined;
+  /** The exact body; whoever asked for a description may get it all the same. */
+  readonly bytes?: Buffer | undefined;
+}
+
+export interface ManifestWithBytes extends ManifestAnswer {
+  readonly bytes: Buffer;
+}
+
+interface KnownTag {
+  readonly record: TagRecord;
+  /** Undefined: confirmed in an earlier process only. */
+  readonly checkedMs: number | undefined;
+}
+
+/**
+ * Manifests: by digest immutable, by tag as fresh as `tagTtl`.
+ *
+ *   tag ──fresh──▶ digest ──▶ memory ─▶ store ─▶ upstream GET
+ *    └──old──▶ one HEAD for all who ask ──same──▶ REVALIDATED
+ *                     │                └─other──▶ GET by digest
+ *                     └─ no answer ──▶ the copy, STALE, when the policy allows it
+ */
+export class Manifests {
+  readonly #store: BlobStore;
+  readonly #names: Names;
+  readonly #clock: Clock;
+  readonly #observe: Observe;
+  readonly #staleIncomplete: 'refuse' | 'serve';
+  readonly #onFetched: (repository: Repository, manifest: Manifest, from: MirroredUpstream) => void;
+  /** By repository and digest: what is in here may be given out under that repository. */
+  readonly #held = new LRUCache<string, HeldManifest>({
+    maxSize: heldBytesMax,
+    sizeCalculation: ({ bytes }, key) => bytes.length + key.length + 200,
+  });
+  readonly #tags = new LRUCache<string, KnownTag>({ max: tagsMax });
+  readonly #asking = new Flights<ManifestAnswer>();
+  readonly #fetching = new Flights<HeldManifest>();
+  readonly #keeping = new Set<Promise<void>>();
+
+  constructor(parts: {
+    readonly store: BlobStore;
+    readonly names: Names;
+    readonly clock: Clock;
+    readonly observe: Observe;
+    readonly staleIncomplete: 'refuse' | 'serve';
+    /** Told of each manifest that came from upstream because somebody asked for it. */
+    readonly onFetched: (
+      repository: Repository,
+      manifest: Manifest,
+      from: MirroredUpstream,
+    ) => void;
+  }) {
+    this.#store = parts.store;
+    this.#names = parts.names;
+    this.#clock = parts.clock;
+    this.#observe = parts.observe;
+    this.#staleIncomplete = parts.staleIncomplete;
+    this.#onFetched = parts.onFetched;
+  }
+
+  /** The answer when it is in memory and fresh; the path of nearly every request. */
+  findHot(
+    repository: Repository,
+    reference: Reference,
+    from: MirroredUpstream,
+  ): ManifestWithBytes | undefined {
+    const key = repositoryKey(repository);
+    let { digest } = reference;
+    if (digest === undefined) {
+      const known = this.#tags.get(`${key}:${reference.tag}`);
+      if (known === undefined) return undefined;
+      if (freshnessOf(this.#ageOf(known), from.tags) !== 'serve') return undefined;
+      digest = known.record.digest;
+    } else if (from.upstream.isDown && this.#staleIncomplete === 'refuse') {
+      return undefined;
+    }
+    const held = this.#held.get(`${key}@${digest}`);
+    return held === undefined ? undefined : { ...held, outcome: 'HIT' };
+  }
+
+  async get(
+    repository: Repository,
+    reference: Reference,
+    from: MirroredUpstream,
+  ): Promise<ManifestWithBytes> {
+    if (reference.digest !== undefined)
+      return this.#getByDigest(repository, reference.digest, from);
+    const answer = await this.#askTag(repository, reference.tag, from, 'get');
+    const held = await this.#byDigest(repository, answer.descriptor.digest, from);
+    if (answer.warning !== undefined) await this.#refuseIncomplete(held, answer.warning);
+    return { ...answer, descriptor: held.descriptor, bytes: held.bytes };
+  }
+
+  /** As `get`, without the bytes: upstream is never asked for more than a HEAD for it. */
+  async describe(
+    repository: Repository,
+    reference: Reference,
+    from: MirroredUpstream,
+  ): Promise<ManifestAnswer> {
+    if (reference.tag !== undefined) {
+      const answer = await this.#askTag(repository, reference.tag, from, 'describe');
+      if (answer.warning !== undefined) {
+        const held = await this.#byDigest(repository, answer.descriptor.digest, from);
+        await this.#refuseIncomplete(held, answer.warning);
+      }
+      return answer;
+    }
+    const held = await this.#findHeld(repository, reference.digest);
+    if (held !== undefined) return { descriptor: held.descriptor, outcome: 'HIT' };
+    const resolved = await from.upstream.resolve(repository.name, reference, {});
+    if (
+      resolved.mediaType !== undefined &&
+      resolved.sizeBytes !== undefined &&
+      resolved.sizeBytes > 0
+    ) {
+      const { mediaType, sizeBytes } = resolved;
+      const descriptor = { digest: reference.digest, mediaType, size: sizeBytes };
+      return { descriptor, outcome: 'MISS' };
+    }
+    return this.#getByDigest(repository, reference.digest, from);
+  }
+
+  /** Resolves when everything that was answered is also on the disk. */
+  async close(): Promise<void> {
+    await Promise.all(this.#keeping);
+  }
+
+  async #getByDigest(
+    repository: Repository,
+    digest: Digest,
+    from: MirroredUpstream,
+  ): Promise<ManifestWithBytes> {
+    const held = await this.#findHeld(repository, digest);
+    if (held !== undefined) {
+      if (from.upstream.isDown) {
+        await this.#refuseIncomplete(held, `upstream ${repository.registry} does not answer`);
+      }
+      return { ...held, outcome: 'HIT' };
+    }
+    const { result, joined } = this.#fetchShared(repository, digest, from);
+    return { ...(await result), outcome: joined ? 'JOINED' : 'MISS' };
+  }
+
+  async #byDigest(
+    repository: Repository,
+    digest: Digest,
+    from: MirroredUpstream,
+  ): Promise<HeldManifest> {
+    const held = await this.#findHeld(repository, digest);
+    return held ?? this.#fetchShared(repository, digest, from).result;
+  }
+
+  #fetchShared(
+    repository: Repository,
+    digest: Digest,
+    from: MirroredUpstream,
+  ): { result: Promise<HeldManifest>; joined: boolean } {
+    return this.#fetching.share(`${repositoryKey(repository)}@${digest}`, async () => {
+      // Here under another repository: a free HEAD tells whether this one has it too.
+      if (await this.#store.has(digest)) {
+        const resolved = await from.upstream.resolve(repository.name, { digest }, {});
+        const held =
+          resolved.sizeBytes === undefined ? undefined : await this.#load(digest, undefined);
+        if (held !== undefined) {
+          await this.#remember(repository, held);
+          return held;
+        }
+      }
+      const fetched = await from.upstream.fetchManifest(repository.name, { digest }, {});
+      return this.#take(repository, fetched, digest, from);
+    });
+  }
+
+  /** Held here and linked to this repository. */
+  async #findHeld(repository: Repository, digest: Digest): Promise<HeldManifest | undefined> {
+    const key = `${repositoryKey(repository)}@${digest}`;
+    const hot = this.#held.get(key);
+    if (hot !== undefined) return hot;
+    const link = await this.#names.links.find(repository, digest);
+    if (link === undefined) return undefined;
+    const held = await this.#load(digest, link.mediaType);
+    if (held !== undefined) this.#held.set(key, held);
+    return held;
+  }
+
+  async #load(digest: Digest, contentType: string | undefined): Promise<HeldManifest | undefined> {
+    const bytes = await readAll(this.#store, digest);
+    if (bytes === undefined) return undefined;
+    if (digestOf(bytes, digest) !== digest) {
+      await this.#store.remove(digest);
+      return undefined;
+    }
+    const { mediaType } = parseManifest(bytes, contentType);
+    return { descriptor: { digest, mediaType, size: bytes.length }, bytes };
+  }
+
+  async #askTag(
+    repository: Repository,
+    tag: string,
+    from: MirroredUpstream,
+    want: 'get' | 'describe',
+  ): Promise<ManifestAnswer> {
+    const key = `${repositoryKey(repository)}:${tag}`;
+    const known = await this.#knownTag(repository, tag);
+    if (known !== undefined && freshnessOf(this.#ageOf(known), from.tags) === 'serve') {
+      return { descriptor: descriptorOf(known.record), outcome: 'HIT' };
+    }
+    const { result, joined } = this.#asking.share(key, () => {
+      if (known !== undefined) return this.#revalidate(repository, tag, known, from);
+      return want === 'get'
+        ? this.#fetchTag(repository, tag, from)
+        : this.#resolveTag(repository, tag, from);
+    });
+    const answer = await result;
+    return joined && answer.outcome === 'MISS' ? { ...answer, outcome: 'JOINED' } : answer;
+  }
+
+  async #revalidate(
+    repository: Repository,
+    tag: string,
+    known: KnownTag,
+    from: MirroredUpstream,
+  ): Promise<ManifestAnswer> {
+    try {
+      const resolved = await from.upstream.resolve(
+        repository.name,
+        { tag },
+        { headersTimeoutMs: from.revalidateTimeoutMs },
+      );
+      if (resolved.digest === known.record.digest) {
+        await this.#seen(repository, tag, descriptorOf(known.record));
+        return { descriptor: descriptorOf(known.record), outcome: 'REVALIDATED' };
+      }
+      if (resolved.digest === undefined) return await this.#fetchTag(repository, tag, from);
+      const held = await this.#byDigest(repository, resolved.digest, from);
+      await this.#seen(repository, tag, held.descriptor);
+      return { descriptor: held.descriptor, outcome: 'MISS' };
+    } catch (error) {
+      return this.#staleOrThrow(repository, tag, known, from, error);
+    }
+  }
+
+  #staleOrThrow(
+    repository: Repository,
+    tag: string,
+    known: KnownTag,
+    from: MirroredUpstream,
+    error: unknown,
+  ): ManifestAnswer {
+    if (!isMirrorError(error)) throw error;
+    const age = this.#ageOf(known);
+    const decision = afterAskFailed(failureOf(error), age, from.tags);
+    if (decision === 'refuse') throw error;
+    const descriptor = descriptorOf(known.record);
+    const ageSeconds = Math.max(0, Math.round(age.wallAgeMs / 1000));
+    this.#observe({
+      kind: 'served-stale',
+      repository: repositoryKey(repository),
+      reference: tag,
+      message: error.message,
+    });
+    const warning = `${repositoryKey(repository)}:${tag} is served from the cache, last confirmed ${ageSeconds} seconds ago: ${error.message}`;
+    return { descriptor, outcome: 'STALE', warning, ageSeconds };
+  }
+
+  async #fetchTag(
+    repository: Repository,
+    tag: string,
+    from: MirroredUpstream,
+  ): Promise<ManifestAnswer> {
+    const fetched = await from.upstream.fetchManifest(repository.name, { tag }, {});
+    const held = await this.#take(repository, fetched, undefined, from);
+    await this.#seen(repository, tag, held.descriptor);
+    return { descriptor: held.descriptor, outcome: 'MISS' };
+  }
+
+  async #resolveTag(
+    repository: Repository,
+    tag: string,
+    from: MirroredUpstream,
+  ): Promise<ManifestAnswer> {
+    const resolved = await from.upstream.resolve(repository.name, { tag }, {});
+    const descriptor = completeDescriptor(resolved);
+    if (descriptor === undefined) return this.#fetchTag(repository, tag, from);
+    await this.#seen(repository, tag, descriptor);
+    return { descriptor, outcome: 'MISS' };
+  }
+
+  /** Verifies what upstream sent, remembers what it names, and keeps it. */
+  async #take(
+    repository: Repository,
+    fetched: FetchedManifest,
+    asked: Digest | undefined,
+    from: MirroredUpstream,
+  ): Promise<HeldManifest> {
+    const bytes = Buffer.from(fetched.bytes);
+    const expected = asked ?? fetched.digest;
+    const digest = digestOf(bytes, expected);
+    if (expected !== undefined && digest !== expected) {
+      throw new MirrorError(
+        'UPSTREAM_INVALID',
+        `upstream ${repository.registry} sent a manifest with the digest ${digest} where ${expected} was expected; it was thrown away`,
+      );
+    }
+    const manifest = parseManifest(bytes, fetched.contentType);
+    const held = {
+      descriptor: { digest, mediaType: manifest.mediaType, size: bytes.length },
+      bytes,
+    };
+    await this.#remember(repository, held, manifest);
+    this.#keepOnDisk(held);
+    this.#onFetched(repository, manifest, from);
+    return held;
+  }
+
+  async #remember(
+    repository: Repository,
+    held: HeldManifest,
+    manifest: Manifest = parseManifest(held.bytes, held.descriptor.mediaType),
+  ): Promise<void> {
+    this.#held.set(`${repositoryKey(repository)}@${held.descriptor.digest}`, held);
+    await this.#names.links.add(repository, [
+      linkOf(held.descriptor, 'manifest'),
+      ...manifest.blobs.map((blob) => linkOf(blob, 'blob')),
+      ...manifest.manifests.map((child) => linkOf(child, 'manifest')),
+    ]);
+  }
+
+  /** In the background: a client does not wait for a sync of what is right already. */
+  #keepOnDisk({ descriptor, bytes }: HeldManifest): void {
+    const keeping = (async () => {
+      if (await this.#store.has(descriptor.digest)) return;
+      const ingest = await this.#store.ingest(descriptor.digest, bytes.length);
+      const writer = ingest.writer(0);
+      await writer.append(bytes);
+      await writer.end();
+      await ingest.complete();
+      await ingest.committed;
+    })().catch((error: unknown) => {
+      // The store has said what is wrong with the disk; the answer does not depend on it.
+      if (!isMirrorError(error)) this.#observe({ kind: 'bug', where: 'keep manifest', error });
+    });
+    this.#keeping.add(keeping);
+    void keeping.then(() => this.#keeping.delete(keeping));
+  }
+
+  async #knownTag(repository: Repository, tag: string): Promise<KnownTag | undefined> {
+    const key = `${repositoryKey(repository)}:${tag}`;
+    const known = this.#tags.get(key);
+    if (known !== undefined) return known;
+    const record = await this.#names.tags.find(repository, tag);
+    if (record === undefined) return undefined;
+    const found = { record, checkedMs: undefined };
+    this.#tags.set(key, found);
+    return found;
+  }
+
+  async #seen(repository: Repository, tag: string, descriptor: Descriptor): Promise<void> {
+    const checkedMs = this.#clock.monotonicMs();
+    const record = await this.#names.tags.seen(repository, tag, descriptor, this.#clock.wallMs());
+    this.#tags.set(`${repositoryKey(repository)}:${tag}`, { record, checkedMs });
+  }
+
+  #ageOf({ record, checkedMs }: KnownTag): TagAge {
+    return {
+      sinceCheckMs: checkedMs === undefined ? undefined : this.#clock.monotonicMs() - checkedMs,
+      wallAgeMs: this.#clock.wallMs() - record.checkedMs,
+    };
+  }
+
+  /**
+   * podman and CRI-O never look elsewhere once they have the manifest, so while upstream is away one
+   * whose blobs are not all here is refused at once, and every client goes on to its next source.
+   */
+  async #refuseIncomplete(held: HeldManifest, why: string): Promise<void> {
+    if (this.#staleIncomplete === 'serve' || (await this.#isComplete(held, 0))) return;
+    throw new MirrorError(
+      'UPSTREAM_UNAVAILABLE',
+      `not everything that ${held.descriptor.digest} needs is cached, and ${why}`,
+    );
+  }
+
+  /** An image with all its blobs, or an index with one such image. */
+  async #isComplete({ bytes, descriptor }: HeldManifest, depth: number): Promise<boolean> {
+    const manifest = parseManifest(bytes, descriptor.mediaType);
+    if (manifest.kind !== 'index') {
+      for (const blob of manifest.blobs) {
+        if (!isForeign(blob) && !(await this.#store.has(blob.digest))) return false;
+      }
+      return true;
+    }
+    if (manifest.manifests.length === 0) return true;
+    // An index in an index is legal; one deeper than two is nobody's image.
+    if (depth > 2) return false;
+    for (const child of manifest.manifests) {
+      const held = await this.#load(child.digest, child.mediaType);
+      if (held !== undefined && (await this.#isComplete(held, depth + 1))) return true;
+    }
+    return false;
+  }
+}
+
+function failureOf(error: MirrorError): AskFailure {
+  if (error.code === 'MANIFEST_UNKNOWN') return 'gone';
+  return error.code === 'DENIED' ? 'denied' : 'failed';
+}
+
+function linkOf(descriptor: Descriptor, kind: Link['kind']): Link {
+  const { digest, mediaType, size } = descriptor;
+  return { digest, mediaType, sizeBytes: size, kind };
+}
+
+function descriptorOf({ digest, mediaType, sizeBytes }: TagRecord): Descriptor {
+  return { digest, mediaType, size: sizeBytes };
+}
+
+function completeDescriptor({ digest, mediaType, sizeBytes }: Resolved): Descriptor | undefined {
+  if (
+    digest === undefined ||
+    mediaType === undefined ||
+    !mediaType.startsWith('application/vnd.')
+  ) {
+    return undefined;
+  }
+  return sizeBytes === undefined || sizeBytes === 0
+    ? undefined
+    : { digest, mediaType, size: sizeBytes };
+}
+
+/** The digest of some bytes, by the algorithm of another digest; sha256 without one. */
+function digestOf(bytes: Uint8Array, like: Digest | undefined): Digest {
+  const algorithm = like === undefined ? 'sha256' : algorithmOf(like);
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}` as Digest;
+}

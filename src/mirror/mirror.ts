@@ -1,0 +1,164 @@
+import type { Clock } from '../base/clock.ts';
+import type { Observe, Outcome } from '../base/events.ts';
+import type { Digest } from '../oci/digest.ts';
+import { isMirrorError, MirrorError } from '../oci/errors.ts';
+import { isForeign } from '../oci/manifest.ts';
+import type { Reference, Repository } from '../oci/reference.ts';
+import type { BlobStore } from '../store/blob-store.ts';
+import type { Names } from '../store/names.ts';
+import { Blobs, type BlobAnswer } from './blobs.ts';
+import type { Fill } from './fill.ts';
+import { Listings, type ListAnswer } from './listings.ts';
+import { Manifests, type ManifestAnswer, type ManifestWithBytes } from './manifests.ts';
+import type { MirroredUpstream } from './mirrored-upstream.ts';
+
+export interface MirrorOptions {
+  readonly upstreams: ReadonlyMap<string, MirroredUpstream>;
+  readonly defaultUpstream: string;
+  readonly store: BlobStore;
+  readonly names: Names;
+  readonly clock: Clock;
+  readonly observe: Observe;
+  /** What a client is told of a blob that upstream cannot give; see `onlyUnavailable`. */
+  readonly blobUnavailable: 404 | 503;
+  readonly staleIncomplete: 'refuse' | 'serve';
+}
+
+/**
+ * The one door to the product. HTTP, prewarming and sync all come through here; behind it the store
+ * and the upstreams meet, and nowhere else.
+ *
+ *   blob ──▶ Blobs ──▶ store, or the Fill that brings it
+ *   manifest, describe ──▶ Manifests ──▶ memory, store, upstream; ──fetched──▶ read-ahead of its blobs
+ *   tags, referrers ──▶ Listings
+ */
+export class Mirror {
+  readonly defaultUpstream: string;
+  readonly #upstreams: ReadonlyMap<string, MirroredUpstream>;
+  readonly #names: Names;
+  readonly #blobs: Blobs;
+  readonly #manifests: Manifests;
+  readonly #listings: Listings;
+  readonly #blobUnavailable: 404 | 503;
+
+  constructor(options: MirrorOptions) {
+    const { store, names, clock, observe } = options;
+    this.defaultUpstream = options.defaultUpstream;
+    this.#upstreams = options.upstreams;
+    this.#names = names;
+    this.#blobUnavailable = options.blobUnavailable;
+    this.#blobs = new Blobs({ store, links: names.links, clock, observe });
+    this.#manifests = new Manifests({
+      store,
+      names,
+      clock,
+      observe,
+      staleIncomplete: options.staleIncomplete,
+      onFetched: (repository, manifest, from) => {
+        // Of an index nobody knows yet which platform is wanted.
+        if (!from.readAhead || manifest.kind !== 'image') return;
+        this.#blobs.readAhead(
+          repository,
+          manifest.blobs.filter((blob) => !isForeign(blob)),
+          from,
+        );
+      },
+    });
+    this.#listings = new Listings({ names, clock, manifests: this.#manifests });
+  }
+
+  /** Whether a registry is one of the configured upstreams: the closed list that requests choose from. */
+  has(registry: string): boolean {
+    return this.#upstreams.has(registry);
+  }
+
+  get fills(): ReadonlySet<Fill> {
+    return this.#blobs.fills;
+  }
+
+  /**
+   * A blob, for reading at once, however much of it is here. Close what it answers.
+   * @throws MirrorError BLOB_UNKNOWN, DENIED; BLOB_UNAVAILABLE (404) or its cause (503) by setting
+   */
+  async blob(repository: Repository, digest: Digest): Promise<BlobAnswer> {
+    return this.#onlyUnavailable(
+      this.#blobs.find(repository, digest, this.#upstreamOf(repository)),
+    );
+  }
+
+  /** The size of a blob, without a transfer. Throws as `blob` does. */
+  async describeBlob(
+    repository: Repository,
+    digest: Digest,
+  ): Promise<{ sizeBytes: number; outcome: Outcome }> {
+    return this.#onlyUnavailable(
+      this.#blobs.describe(repository, digest, this.#upstreamOf(repository)),
+    );
+  }
+
+  /** What `manifest` would answer, when it can be said at once; undefined otherwise. */
+  findHotManifest(repository: Repository, reference: Reference): ManifestWithBytes | undefined {
+    return this.#manifests.findHot(repository, reference, this.#upstreamOf(repository));
+  }
+
+  /**
+   * A manifest with its exact bytes.
+   * @throws MirrorError MANIFEST_UNKNOWN, DENIED, UPSTREAM_UNAVAILABLE, UPSTREAM_LIMITED,
+   *   UPSTREAM_INVALID
+   */
+  async manifest(repository: Repository, reference: Reference): Promise<ManifestWithBytes> {
+    return this.#manifests.get(repository, reference, this.#upstreamOf(repository));
+  }
+
+  /** A manifest's descriptor; costs upstream a HEAD at most where upstream does HEAD. */
+  async describe(repository: Repository, reference: Reference): Promise<ManifestAnswer> {
+    return this.#manifests.describe(repository, reference, this.#upstreamOf(repository));
+  }
+
+  /** All tags of a repository, sorted. */
+  async tags(repository: Repository): Promise<ListAnswer<string>> {
+    return this.#listings.tags(repository, this.#upstreamOf(repository));
+  }
+
+  /** The descriptors of what refers to a digest; empty when nothing does. */
+  async referrers(repository: Repository, digest: Digest): Promise<ListAnswer<unknown>> {
+    return this.#listings.referrers(repository, digest, this.#upstreamOf(repository));
+  }
+
+  /** The repositories of which something is cached, sorted by registry and name. */
+  catalog(): AsyncIterable<Repository> {
+    return this.#names.links.repositories();
+  }
+
+  /** Stops fills, waits for what is being written; afterwards nothing is half done. */
+  async close(): Promise<void> {
+    await this.#blobs.close();
+    await this.#manifests.close();
+  }
+
+  #upstreamOf({ registry }: Repository): MirroredUpstream {
+    const found = this.#upstreams.get(registry);
+    if (found !== undefined) return found;
+    throw new MirrorError('NAME_UNKNOWN', `${registry} is not an upstream of this mirror`);
+  }
+
+  /**
+   * A blob that upstream cannot give now is 404 by default: the only answer on which dockerd and
+   * containerd both go on at once; 503 costs dockerd 50 s of retries (measured).
+   */
+  async #onlyUnavailable<T>(answer: Promise<T>): Promise<T> {
+    try {
+      return await answer;
+    } catch (error) {
+      const isUpstreams = isMirrorError(
+        error,
+        'UPSTREAM_UNAVAILABLE',
+        'UPSTREAM_LIMITED',
+        'UPSTREAM_INVALID',
+        'CONTENT_CORRUPT',
+      );
+      if (!isUpstreams || this.#blobUnavailable === 503) throw error;
+      throw new MirrorError('BLOB_UNAVAILABLE', error.message, { cause: error });
+    }
+  }
+}

@@ -1,0 +1,13 @@
+import type { Upstream } from '../upstream/upstream.ts';
+import type { FillPolicy } from './fill.ts';
+import type { TagPolicy } from './freshness.ts';
+
+/** An upstream and what its settings say about what is taken from it. */
+export interface MirroredUpstream {
+  readonly upstream: Upstream;
+  readonly fill: FillPolicy;
+  readonly tags: TagPolicy;
+  /** For the HEAD that asks whether a tag moved, when there is a copy to fall back to. */
+  readonly revalidateTimeoutMs: number;
+  readonly readAhead: boolean;
+}

@@ -1,0 +1,210 @@
+import { createHash, type Hash } from 'node:crypto';
+import type { ByteRange } from '../base/intervals.ts';
+import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
+import { isMirrorError, MirrorError } from '../oci/errors.ts';
+import type { StoredBlob } from '../store/blob-store.ts';
+import type { Lease } from '../store/chunk-cache.ts';
+import type { Reader } from '../store/content.ts';
+import type { BlobBody, Upstream } from '../upstream/upstream.ts';
+import { afterFailure, pause } from './retry.ts';
+
+/** What is withheld of a whole body until its digest is known to be right. */
+const heldBackBytes = 4096;
+
+/**
+ * A blob straight from upstream, uncached: for when the disk cannot take it. A cache that cannot
+ * cache is still a proxy. Each reader costs a transfer of its own.
+ */
+export function passThrough(
+  upstream: Upstream,
+  name: string,
+  digest: Digest,
+  sizeBytes: number,
+): StoredBlob {
+  return {
+    digest,
+    sizeBytes,
+    read: (range) => new PassThroughReader(upstream, name, digest, sizeBytes, range),
+    close: () => {},
+  };
+}
+
+/**
+ * Content whose readers go on from upstream when the disk fails under them, from the byte where it
+ * failed.
+ */
+export function steadfast(
+  content: StoredBlob,
+  upstream: Upstream,
+  name: string,
+  diskFailed: () => void,
+): StoredBlob {
+  const { digest, sizeBytes } = content;
+  return {
+    digest,
+    sizeBytes,
+    read: (range) =>
+      new SteadfastReader(content.read(range), range, (rest, isWhole) => {
+        diskFailed();
+        return new PassThroughReader(upstream, name, digest, sizeBytes, rest, isWhole);
+      }),
+    close: () => content.close(),
+  };
+}
+
+class SteadfastReader implements Reader {
+  readonly #range: ByteRange;
+  readonly #goOn: (rest: ByteRange, isWhole: boolean) => Reader;
+  #reader: Reader;
+  #position: number;
+  #hasFallen = false;
+
+  constructor(
+    reader: Reader,
+    range: ByteRange,
+    goOn: (rest: ByteRange, isWhole: boolean) => Reader,
+  ) {
+    this.#reader = reader;
+    this.#range = range;
+    this.#position = range.start;
+    this.#goOn = goOn;
+  }
+
+  async next(): Promise<Lease | undefined> {
+    let lease: Lease | undefined;
+    try {
+      lease = await this.#reader.next();
+    } catch (error) {
+      if (this.#hasFallen || !isMirrorError(error, 'DISK_FAILED')) throw error;
+      this.#hasFallen = true;
+      this.#reader.close();
+      const rest = { start: this.#position, end: this.#range.end };
+      this.#reader = this.#goOn(rest, this.#range.start === 0);
+      lease = await this.#reader.next();
+    }
+    this.#position += lease?.bytes.length ?? 0;
+    return lease;
+  }
+
+  close(): void {
+    this.#reader.close();
+  }
+}
+
+/**
+ * Reads from upstream. When the client will hold the whole (it began at 0), everything is hashed, from
+ * byte 0 even if the client has the beginning already: the last bytes go out only when it is right.
+ */
+class PassThroughReader implements Reader {
+  readonly #upstream: Upstream;
+  readonly #name: string;
+  readonly #digest: Digest;
+  readonly #sizeBytes: number;
+  readonly #range: ByteRange;
+  readonly #abort = new AbortController();
+  /** Of the whole; undefined for a part, which completes nothing. */
+  readonly #hash: Hash | undefined;
+  #body: BlobBody | undefined;
+  #chunks: AsyncIterator<Buffer> | undefined;
+  /** The next byte that upstream brings. */
+  #position: number;
+  #pending: Buffer = Buffer.alloc(0);
+  #attempts = 0;
+
+  constructor(
+    upstream: Upstream,
+    name: string,
+    digest: Digest,
+    sizeBytes: number,
+    range: ByteRange,
+    isWhole: boolean = range.start === 0,
+  ) {
+    this.#upstream = upstream;
+    this.#name = name;
+    this.#digest = digest;
+    this.#sizeBytes = sizeBytes;
+    this.#range = range;
+    this.#hash = isWhole && range.end === sizeBytes ? createHash(algorithmOf(digest)) : undefined;
+    this.#position = this.#hash === undefined ? range.start : 0;
+  }
+
+  async next(): Promise<Lease | undefined> {
+    for (;;) {
+      const bytes = this.#pending;
+      const isAllHere = this.#position >= this.#range.end;
+      const keep = this.#hash === undefined || isAllHere ? 0 : heldBackBytes;
+      if (bytes.length > keep) {
+        this.#pending = bytes.subarray(bytes.length - keep);
+        const ready = bytes.subarray(0, bytes.length - keep);
+        return { bytes: ready, isShared: false, release: () => {} };
+      }
+      if (isAllHere) return undefined;
+      await this.#readMore();
+    }
+  }
+
+  close(): void {
+    this.#abort.abort(new MirrorError('CANCELLED', 'the client has left'));
+    this.#body?.body.destroy();
+  }
+
+  async #readMore(): Promise<void> {
+    let chunk: Buffer | undefined;
+    try {
+      chunk = await this.#nextChunk();
+      if (chunk === undefined) throw new Error('upstream closed the connection too early');
+    } catch (cause) {
+      this.#abort.signal.throwIfAborted();
+      this.#body = undefined;
+      this.#chunks = undefined;
+      this.#attempts += 1;
+      const error = isMirrorError(cause)
+        ? cause
+        : new MirrorError('UPSTREAM_UNAVAILABLE', 'the transfer from upstream broke', { cause });
+      const decision = afterFailure(error, this.#attempts);
+      if (decision.do === 'give up') throw error;
+      await pause(decision.afterMs, this.#abort.signal);
+      return;
+    }
+    this.#attempts = 0;
+    this.#take(chunk);
+  }
+
+  async #nextChunk(): Promise<Buffer | undefined> {
+    if (this.#chunks === undefined) {
+      const { start, end } = { start: this.#position, end: this.#range.end };
+      const isWhole = start === 0 && end === this.#sizeBytes;
+      this.#body = await this.#upstream.fetchBlob(
+        this.#name,
+        this.#digest,
+        isWhole ? undefined : { start, end },
+        { signal: this.#abort.signal },
+      );
+      this.#chunks = (this.#body.body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
+      // An upstream that ignores the range sends what came before once more.
+      for (let skip = start - this.#body.start; skip > 0;) {
+        const { value, done } = await this.#chunks.next();
+        if (done === true) return undefined;
+        if (value.length > skip) return value.subarray(skip);
+        skip -= value.length;
+      }
+    }
+    const { value, done } = await this.#chunks.next();
+    return done === true ? undefined : value;
+  }
+
+  #take(chunk: Buffer): void {
+    const wanted = chunk.subarray(0, Math.min(chunk.length, this.#range.end - this.#position));
+    this.#hash?.update(wanted);
+    const from = Math.max(0, this.#range.start - this.#position);
+    this.#position += wanted.length;
+    if (from < wanted.length) this.#pending = Buffer.concat([this.#pending, wanted.subarray(from)]);
+    if (this.#position < this.#range.end) return;
+    this.#body?.body.destroy();
+    if (this.#hash === undefined || this.#hash.digest('hex') === encodedOf(this.#digest)) return;
+    throw new MirrorError(
+      'CONTENT_CORRUPT',
+      `the content that upstream sent for ${this.#digest} is wrong`,
+    );
+  }
+}

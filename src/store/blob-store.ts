@@ -1,0 +1,26 @@
+import type { Descriptor } from '../oci/descriptor.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { Content } from './content.ts';
+import type { Ingest } from './ingest.ts';
+
+/** Content by digest. One copy, whoever asked for it. No code outside `store/` knows that it is files. */
+export interface BlobStore {
+  /** What is committed under this digest. Close what it answers: it keeps the content readable. */
+  find(digest: Digest): Promise<StoredBlob | undefined>;
+  /** Whether it is there, without opening it. */
+  has(digest: Digest): Promise<boolean>;
+  /**
+   * Begins to store content; its space is reserved first.
+   * @param sizeBytes undefined while upstream has not said
+   * @throws MirrorError DISK_FAILED when there is no space for it or the disk refuses
+   */
+  ingest(digest: Digest, sizeBytes: number | undefined): Promise<Ingest>;
+  remove(digest: Digest): Promise<void>;
+  /** Everything that is committed, in no order. */
+  walk(): AsyncIterable<Pick<Descriptor, 'digest' | 'size'>>;
+}
+
+/** Committed content, open for reading until `close`. */
+export interface StoredBlob extends Content {
+  close(): void;
+}

@@ -1,0 +1,129 @@
+/**
+ * A capped cache of file chunks in memory, shared by all readers and fills.
+ *
+ * Readers of one blob, and the clients that trail one fill, use the same bytes: a chunk is read from
+ * the disk once (or not at all, when it has just arrived from upstream) however many clients it goes
+ * to. A chunk that somebody holds stays; the others go, least recently used first.
+ *
+ *   free ──begin/load──▶ held (holders > 0) ──last release──▶ idle (in LRU order) ──▶ free
+ */
+
+/** A piece of a blob: large enough that a system call is cheap beside its copy. */
+export const chunkBytes = 256 * 1024;
+
+/** Memory for chunks: 256 of them. Beyond it readers use small buffers of their own. */
+export const chunkCacheBytesDefault = 64 * 1024 * 1024;
+
+/** Bytes lent to a reader; valid until `release`, which must be called exactly once. */
+export interface Lease {
+  readonly bytes: Uint8Array;
+  /** From the shared memory; false: it costs this reader memory of its own, so one at a time. */
+  readonly isShared: boolean;
+  release(): void;
+}
+
+/** The chunks of one file, by index. The file owns the map and drops it when it closes. */
+export type ChunkMap = Map<number, Chunk>;
+
+/** Bytes `from` to `to` of the buffer are valid; both grow only by whoever fills the chunk. */
+export class Chunk {
+  readonly buffer: Buffer;
+  readonly index: number;
+  readonly home: ChunkMap;
+  from: number;
+  to: number;
+  holders = 1;
+
+  constructor(buffer: Buffer, index: number, home: ChunkMap, from: number) {
+    this.buffer = buffer;
+    this.index = index;
+    this.home = home;
+    this.from = from;
+    this.to = from;
+  }
+}
+
+export class ChunkCache {
+  readonly #capacityBytes: number;
+  /** Idle chunks, the least recently used first. */
+  readonly #idle = new Set<Chunk>();
+  readonly #free: Buffer[] = [];
+  #allocatedBytes = 0;
+
+  constructor(capacityBytes: number = chunkCacheBytesDefault) {
+    this.#capacityBytes = capacityBytes;
+  }
+
+  get allocatedBytes(): number {
+    return this.#allocatedBytes;
+  }
+
+  /** The chunk, held, when it is in memory and holds `offset`. Release it with `release`. */
+  hold(home: ChunkMap, index: number, offset: number): Chunk | undefined {
+    const chunk = home.get(index);
+    if (chunk === undefined || offset < chunk.from || offset >= chunk.to) return undefined;
+    if (chunk.holders === 0) this.#idle.delete(chunk);
+    chunk.holders += 1;
+    return chunk;
+  }
+
+  /**
+   * A new, empty chunk, held by the caller, who fills it from `from` on. Undefined when all memory is
+   * held by others: the caller then does without.
+   */
+  begin(home: ChunkMap, index: number, from: number, length: number): Chunk | undefined {
+    const buffer = this.#allocate(length);
+    if (buffer === undefined) return undefined;
+    const chunk = new Chunk(buffer, index, home, from);
+    const before = home.get(index);
+    home.set(index, chunk);
+    // What the new one replaces is freed now, or by its last holder.
+    if (before?.holders === 0) this.#discard(before);
+    return chunk;
+  }
+
+  release(chunk: Chunk): void {
+    chunk.holders -= 1;
+    if (chunk.holders > 0) return;
+    if (chunk.home.get(chunk.index) === chunk && chunk.to > chunk.from) this.#idle.add(chunk);
+    else this.#discard(chunk);
+  }
+
+  /** Forgets a file's chunks; those that somebody holds are freed by their last holder. */
+  drop(home: ChunkMap): void {
+    const chunks = [...home.values()];
+    home.clear();
+    for (const chunk of chunks) if (chunk.holders === 0) this.#discard(chunk);
+  }
+
+  #allocate(length: number): Buffer | undefined {
+    const size = Math.min(length, chunkBytes);
+    if (size === chunkBytes) {
+      const free = this.#free.pop();
+      if (free !== undefined) return free;
+    }
+    while (this.#allocatedBytes + size > this.#capacityBytes) {
+      const freed = this.#free.pop();
+      if (freed !== undefined) {
+        this.#allocatedBytes -= freed.length;
+        continue;
+      }
+      const [oldest] = this.#idle;
+      if (oldest === undefined) return undefined;
+      this.#discard(oldest);
+      if (size === chunkBytes) {
+        const reused = this.#free.pop();
+        if (reused !== undefined) return reused;
+      }
+    }
+    this.#allocatedBytes += size;
+    return Buffer.allocUnsafeSlow(size);
+  }
+
+  #discard(chunk: Chunk): void {
+    this.#idle.delete(chunk);
+    if (chunk.home.get(chunk.index) === chunk) chunk.home.delete(chunk.index);
+    if (chunk.buffer.length === chunkBytes) this.#free.push(chunk.buffer);
+    else this.#allocatedBytes -= chunk.buffer.length;
+  }
+}

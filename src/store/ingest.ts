@@ -1,0 +1,440 @@
+import { createHash } from 'node:crypto';
+import { Intervals, type ByteRange } from '../base/intervals.ts';
+import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
+import { MirrorError } from '../oci/errors.ts';
+import { Chunk, chunkBytes, type ChunkCache, type Lease } from './chunk-cache.ts';
+import type { Content, Reader } from './content.ts';
+import type { HashRun } from './hashing.ts';
+import type { OpenFile } from './open-file.ts';
+
+/**
+ * A blob that is arriving: a sparse temporary file, the set of what is filled, and whoever waits.
+ *
+ *   filling ──complete()──▶ verified ──(fdatasync, rename, fsync)──▶ committed
+ *      │  writer, read          │ read                                    │ read, then store.find
+ *      └────fail()──────────────┴──▶ failed: readers get the error, the file goes
+ *
+ * - Several writers fill it from several places; each owns the range that it writes.
+ * - A reader owns a position, nothing else. It gets bytes from memory while they are there and from
+ *   the file otherwise, so a slow one holds up nobody.
+ * - The last bytes of the whole wait until the digest is right: nobody receives a complete wrong body.
+ * - They do not wait for the disk: `verified` lets them go, while the rename waits for the sync.
+ */
+export class Ingest implements Content {
+  readonly digest: Digest;
+  /** Resolves when the file has its final name; rejects with the error of `fail`. */
+  readonly committed: Promise<void>;
+  /** Told whenever a reader begins to wait, with the position that it wants. */
+  onWaiting: (position: number) => void = () => {};
+
+  readonly #open: OpenFile;
+  readonly #cache: ChunkCache;
+  readonly #startHash: () => HashRun;
+  readonly #publish: () => Promise<void>;
+  readonly #discard: () => Promise<void>;
+  /** Readable now, from memory or from the file. */
+  readonly #filled = new Intervals();
+  /** Written to the file. */
+  readonly #written = new Intervals();
+  readonly #waiters = new Set<{ readonly position: number; readonly wake: () => void }>();
+  readonly #settle = Promise.withResolvers<void>();
+  readonly #sizeKnown = Promise.withResolvers<number>();
+  readonly #flushes = new Set<Promise<void>>();
+  #size: number | undefined;
+  #hash: HashRun | undefined;
+  #hashedTo = 0;
+  #isVerified = false;
+  #phase: 'filling' | 'verified' | 'committed' | 'failed' = 'filling';
+  #failure: unknown;
+
+  constructor(parts: {
+    readonly digest: Digest;
+    readonly sizeBytes: number | undefined;
+    readonly open: OpenFile;
+    readonly cache: ChunkCache;
+    readonly startHash: () => HashRun;
+    /** Syncs and renames. */
+    readonly publish: () => Promise<void>;
+    /** Removes the temporary file. */
+    readonly discard: () => Promise<void>;
+  }) {
+    this.digest = parts.digest;
+    this.#open = parts.open;
+    this.#cache = parts.cache;
+    this.#startHash = parts.startHash;
+    this.#publish = parts.publish;
+    this.#discard = parts.discard;
+    this.committed = this.#settle.promise;
+    this.committed.catch(() => {});
+    this.#sizeKnown.promise.catch(() => {});
+    if (parts.sizeBytes !== undefined) this.setSize(parts.sizeBytes);
+  }
+
+  get sizeBytes(): number {
+    if (this.#size === undefined) throw new Error('the size is not known yet: await sizeKnown');
+    return this.#size;
+  }
+
+  /** Resolves when the size is known: at once, but for an upstream that announces none. */
+  get sizeKnown(): Promise<number> {
+    return this.#sizeKnown.promise;
+  }
+
+  get hasSize(): boolean {
+    return this.#size !== undefined;
+  }
+
+  get failure(): unknown {
+    return this.#failure;
+  }
+
+  get filledBytes(): number {
+    return this.#filled.totalBytes();
+  }
+
+  /** Where the run of readable bytes that begins at `position` ends. */
+  filledTo(position: number): number {
+    return this.#filled.runEnd(position);
+  }
+
+  /** Whether the digest has been found right. */
+  get isVerified(): boolean {
+    return this.#isVerified;
+  }
+
+  /** The positions that readers wait for now, in no order. */
+  waitingPositions(): number[] {
+    return Array.from(this.#waiters, ({ position }) => position);
+  }
+
+  setSize(sizeBytes: number): void {
+    this.#size = sizeBytes;
+    this.#sizeKnown.resolve(sizeBytes);
+  }
+
+  /** A writer that fills from `start` on; its owner keeps it inside a range that nobody else fills. */
+  writer(start: number): IngestWriter {
+    return new IngestWriter(this.#open, this.#cache, start, {
+      size: () => this.#size,
+      failure: () => this.#failure,
+      filled: (from, to) => this.#markFilled(from, to),
+      flushing: (flush, range) => this.#track(flush, range),
+    });
+  }
+
+  read(range: ByteRange): Reader {
+    // A body that begins at 0, or goes on where an earlier one was cut, may complete the whole: its
+    // last bytes wait for the digest. A part from the middle of a cold blob completes nothing.
+    const completes = range.end === this.sizeBytes && this.#filled.covers(0, range.start);
+    return new IngestReader(this.#open, range, (position, seat) =>
+      this.#lease(position, range.end, completes, seat),
+    );
+  }
+
+  /**
+   * Every byte is here: judge, then publish. Resolves when the verdict is known; `committed` follows.
+   * @throws MirrorError CONTENT_CORRUPT, DISK_FAILED
+   */
+  async complete(): Promise<void> {
+    try {
+      const found = await this.#digestOfContent();
+      if (this.#phase !== 'filling') throw this.#failure;
+      const expected = encodedOf(this.digest);
+      if (found !== expected) {
+        throw new MirrorError(
+          'CONTENT_CORRUPT',
+          `the content that upstream sent for ${this.digest} has the digest ${algorithmOf(this.digest)}:${found}; it was thrown away`,
+        );
+      }
+    } catch (error) {
+      await this.fail(error);
+      throw error;
+    }
+    this.#phase = 'verified';
+    this.#isVerified = true;
+    this.#wakeAll();
+    void this.#commit();
+  }
+
+  /** Ends it: waiting readers get the error once they have what is here. Idempotent. */
+  async fail(error: unknown): Promise<void> {
+    if (this.#phase === 'failed' || this.#phase === 'committed') return;
+    this.#phase = 'failed';
+    this.#failure = error;
+    this.#sizeKnown.reject(error);
+    this.#wakeAll();
+    await Promise.allSettled(this.#flushes);
+    await this.#hash?.cancel().catch(() => {});
+    await this.#discard().catch(() => {});
+    this.#open.release();
+    this.#settle.reject(error);
+  }
+
+  async #commit(): Promise<void> {
+    try {
+      await Promise.all(this.#flushes);
+      await this.#publish();
+      this.#phase = 'committed';
+      this.#open.release();
+      this.#settle.resolve();
+    } catch (cause) {
+      await this.fail(
+        new MirrorError('DISK_FAILED', `the cache disk failed while ${this.digest} was stored`, {
+          cause,
+        }),
+      );
+    }
+  }
+
+  /** A blob of one chunk is hashed where it stands; the others are hashed by a thread as they grow. */
+  async #digestOfContent(): Promise<string> {
+    if (this.sizeBytes === 0) return createHash(algorithmOf(this.digest)).digest('hex');
+    if (this.#hash === undefined) {
+      const chunk = this.#cache.hold(this.#open.chunks, 0, 0);
+      if (chunk !== undefined) {
+        try {
+          if (chunk.to === this.sizeBytes) {
+            const bytes = chunk.buffer.subarray(0, chunk.to);
+            return createHash(algorithmOf(this.digest)).update(bytes).digest('hex');
+          }
+        } finally {
+          this.#cache.release(chunk);
+        }
+      }
+    }
+    await Promise.all(this.#flushes);
+    if (this.#phase !== 'filling') throw this.#failure;
+    this.#hashWritten();
+    const run = this.#hash;
+    this.#hash = undefined;
+    if (run === undefined) throw new Error('nothing was hashed');
+    try {
+      return await run.digest();
+    } catch (cause) {
+      throw new MirrorError('DISK_FAILED', 'the cache disk failed while a blob was hashed', {
+        cause,
+      });
+    }
+  }
+
+  #hashWritten(): void {
+    const to = this.#written.runEnd(0);
+    if (to <= this.#hashedTo || this.#phase !== 'filling') return;
+    this.#hash ??= this.#startHash();
+    this.#hash.update(this.#hashedTo, to);
+    this.#hashedTo = to;
+  }
+
+  #track(flush: Promise<void>, range: ByteRange): void {
+    const done = flush.then(
+      () => {
+        this.#written.add(range.start, range.end);
+        if (this.#size === undefined || this.#size > chunkBytes) this.#hashWritten();
+      },
+      (cause: unknown) => {
+        const error = new MirrorError('DISK_FAILED', 'the cache disk refused a write', { cause });
+        void this.fail(error);
+        throw error;
+      },
+    );
+    done.catch(() => {});
+    this.#flushes.add(done);
+    void done.then(
+      () => this.#flushes.delete(done),
+      () => this.#flushes.delete(done),
+    );
+  }
+
+  #markFilled(from: number, to: number): void {
+    this.#filled.add(from, to);
+    for (const waiter of this.#waiters) {
+      if (waiter.position >= from && waiter.position < to) waiter.wake();
+    }
+  }
+
+  async #lease(
+    position: number,
+    end: number,
+    completes: boolean,
+    seat: Seat,
+  ): Promise<Lease | undefined> {
+    for (;;) {
+      if (this.#failure instanceof MirrorError && this.#failure.code === 'CONTENT_CORRUPT') {
+        throw this.#failure;
+      }
+      const limit = completes && !this.isVerified ? Math.min(end, this.#heldBackFrom()) : end;
+      const available = Math.min(this.#filled.runEnd(position), limit);
+      if (available > position) {
+        return this.#open.lease(position, available, this.sizeBytes, (range) =>
+          this.#written.covers(range.start, range.end),
+        );
+      }
+      if (this.#phase === 'failed') throw this.#failure;
+      await this.#wait(position, seat);
+      if (seat.isLeft) return undefined;
+    }
+  }
+
+  /** One byte short is not complete; a few more keep the last write from being a lonely one. */
+  #heldBackFrom(): number {
+    return Math.max(0, this.sizeBytes - 4096);
+  }
+
+  #wait(position: number, seat: Seat): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const waiter = {
+      position,
+      wake: (): void => {
+        this.#waiters.delete(waiter);
+        resolve();
+      },
+    };
+    this.#waiters.add(waiter);
+    seat.wake = waiter.wake;
+    this.onWaiting(position);
+    return promise;
+  }
+
+  #wakeAll(): void {
+    for (const waiter of [...this.#waiters]) waiter.wake();
+  }
+}
+
+interface WriterHost {
+  size(): number | undefined;
+  failure(): unknown;
+  filled(from: number, to: number): void;
+  flushing(flush: Promise<void>, range: ByteRange): void;
+}
+
+/** Writes that one writer has under way; more would only grow memory, the disk being the limit then. */
+const flushesMax = 4;
+
+/** Fills a blob from one position on. Bytes are readable as soon as `append` has taken them. */
+export class IngestWriter {
+  position: number;
+  readonly #open: OpenFile;
+  readonly #cache: ChunkCache;
+  readonly #host: WriterHost;
+  readonly #flushes = new Set<Promise<void>>();
+  #chunk: Chunk | undefined;
+  /** Whether the chunk is in the shared cache; one of our own is readable only when written. */
+  #isShared = false;
+
+  constructor(open: OpenFile, cache: ChunkCache, start: number, host: WriterHost) {
+    this.#open = open;
+    this.#cache = cache;
+    this.position = start;
+    this.#host = host;
+  }
+
+  /**
+   * Takes all of `bytes` (copied: the caller may reuse them). Answers a promise when the disk is
+   * behind, to be awaited before the next call.
+   * @throws MirrorError UPSTREAM_INVALID when there are more bytes than the announced size; whatever
+   *   ended the ingest
+   */
+  append(bytes: Uint8Array): Promise<void> | undefined {
+    const failure = this.#host.failure();
+    if (failure !== undefined) throw failure;
+    const size = this.#host.size();
+    if (size !== undefined && this.position + bytes.length > size) {
+      throw new MirrorError(
+        'UPSTREAM_INVALID',
+        `upstream sent more than the ${size} bytes that it announced`,
+      );
+    }
+    for (let taken = 0; taken < bytes.length;) {
+      const chunk = (this.#chunk ??= this.#begin(size));
+      const count = Math.min(bytes.length - taken, chunk.buffer.length - chunk.to);
+      chunk.buffer.set(bytes.subarray(taken, taken + count), chunk.to);
+      chunk.to += count;
+      taken += count;
+      this.position += count;
+      if (this.#isShared) this.#host.filled(this.position - count, this.position);
+      if (chunk.to === chunk.buffer.length || this.position === size) this.#flush();
+    }
+    return this.#flushes.size >= flushesMax ? Promise.race(this.#flushes) : undefined;
+  }
+
+  /** Writes what is still in memory; this writer is done. */
+  async end(): Promise<void> {
+    this.#flush();
+    await Promise.all(this.#flushes);
+  }
+
+  #begin(size: number | undefined): Chunk {
+    const index = Math.floor(this.position / chunkBytes);
+    const from = this.position - index * chunkBytes;
+    const length =
+      size === undefined ? chunkBytes : Math.min(chunkBytes, size - index * chunkBytes);
+    const shared = this.#cache.begin(this.#open.chunks, index, from, length);
+    this.#isShared = shared !== undefined;
+    return shared ?? new Chunk(Buffer.allocUnsafeSlow(length), index, new Map(), from);
+  }
+
+  #flush(): void {
+    const chunk = this.#chunk;
+    this.#chunk = undefined;
+    if (chunk === undefined || chunk.to === chunk.from) return;
+    const isShared = this.#isShared;
+    const start = chunk.index * chunkBytes + chunk.from;
+    const range = { start, end: start + chunk.to - chunk.from };
+    const flush = this.#write(chunk, range, isShared);
+    this.#host.flushing(flush, range);
+    this.#flushes.add(flush);
+    const forget = (): void => {
+      this.#flushes.delete(flush);
+    };
+    flush.then(forget, forget);
+  }
+
+  async #write(chunk: Chunk, range: ByteRange, isShared: boolean): Promise<void> {
+    try {
+      await this.#open.file.write(chunk.buffer.subarray(chunk.from, chunk.to), range.start);
+      if (!isShared) this.#host.filled(range.start, range.end);
+    } finally {
+      if (isShared) this.#cache.release(chunk);
+    }
+  }
+}
+
+/** Where a reader waits, so that its `close` can end the wait. */
+interface Seat {
+  wake: () => void;
+  isLeft: boolean;
+}
+
+class IngestReader implements Reader {
+  readonly #open: OpenFile;
+  readonly #end: number;
+  readonly #lease: (position: number, seat: Seat) => Promise<Lease | undefined>;
+  readonly #seat: Seat = { wake: () => {}, isLeft: false };
+  #position: number;
+
+  constructor(
+    open: OpenFile,
+    range: ByteRange,
+    lease: (position: number, seat: Seat) => Promise<Lease | undefined>,
+  ) {
+    this.#open = open;
+    this.#position = range.start;
+    this.#end = range.end;
+    this.#lease = lease;
+    open.holdForReader();
+  }
+
+  async next(): Promise<Lease | undefined> {
+    if (this.#position >= this.#end || this.#seat.isLeft) return undefined;
+    const lease = await this.#lease(this.#position, this.#seat);
+    this.#position += lease?.bytes.length ?? 0;
+    return lease;
+  }
+
+  close(): void {
+    if (this.#seat.isLeft) return;
+    this.#seat.isLeft = true;
+    this.#seat.wake();
+    this.#open.releaseFromReader();
+  }
+}

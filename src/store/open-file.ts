@@ -1,0 +1,136 @@
+import { MirrorError } from '../oci/errors.ts';
+import type { ByteRange } from '../base/intervals.ts';
+import {
+  chunkBytes,
+  type Chunk,
+  type ChunkCache,
+  type ChunkMap,
+  type Lease,
+} from './chunk-cache.ts';
+import type { DiskFile } from './disk.ts';
+
+/** What a reader gets for itself when all chunk memory is held by others: the floor for one client. */
+export const privateReadBytes = 64 * 1024;
+
+/**
+ * An open blob file, shared by everybody who reads it and by the ingest that writes it. Counted: the
+ * last holder's `release` closes the descriptor, so a file that was unlinked meanwhile stays readable.
+ */
+export class OpenFile {
+  readonly file: DiskFile;
+  readonly chunks: ChunkMap = new Map();
+  readonly #cache: ChunkCache;
+  readonly #loading = new Map<number, Promise<void>>();
+  #holders = 1;
+  #readers = 0;
+
+  constructor(file: DiskFile, cache: ChunkCache) {
+    this.file = file;
+    this.#cache = cache;
+  }
+
+  /** Whether a client reads it now; such a file is no victim, for its blocks would stay. */
+  get isRead(): boolean {
+    return this.#readers > 0;
+  }
+
+  hold(): void {
+    this.#holders += 1;
+  }
+
+  holdForReader(): void {
+    this.#readers += 1;
+    this.hold();
+  }
+
+  releaseFromReader(): void {
+    this.#readers -= 1;
+    this.release();
+  }
+
+  release(): void {
+    this.#holders -= 1;
+    if (this.#holders > 0) return;
+    this.#cache.drop(this.chunks);
+    // Nothing can be done about a failing close of a file that is only read, or already synced.
+    this.file.close().catch(() => {});
+  }
+
+  /**
+   * Bytes from `position` up to `available`, at most one chunk of them: from memory when they are
+   * there, else from the disk.
+   * @param isOnDisk whether a whole range may be read from the file (all of a committed file may)
+   * @throws MirrorError DISK_FAILED
+   */
+  async lease(
+    position: number,
+    available: number,
+    sizeBytes: number,
+    isOnDisk: (range: ByteRange) => boolean,
+  ): Promise<Lease> {
+    const index = Math.floor(position / chunkBytes);
+    const base = index * chunkBytes;
+    const length = Math.min(chunkBytes, sizeBytes - base);
+    for (;;) {
+      const held = this.#cache.hold(this.chunks, index, position - base);
+      if (held !== undefined) return this.#leaseOf(held, position - base, available - base);
+      const loading = this.#loading.get(index);
+      if (loading === undefined) break;
+      await loading;
+    }
+    if (isOnDisk({ start: base, end: base + length })) {
+      const chunk = this.#cache.begin(this.chunks, index, 0, length);
+      if (chunk !== undefined) {
+        await this.#load(chunk, length);
+        return this.#leaseOf(chunk, position - base, available - base);
+      }
+    }
+    const bytes = Buffer.allocUnsafeSlow(Math.min(privateReadBytes, available - position));
+    await this.#readExactly(bytes, position);
+    return { bytes, isShared: false, release: () => {} };
+  }
+
+  /** Readers of the same chunk wait for one read of it. */
+  async #load(chunk: Chunk, length: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#loading.set(chunk.index, promise);
+    try {
+      await this.#readExactly(chunk.buffer.subarray(0, length), chunk.index * chunkBytes);
+      chunk.to = length;
+    } catch (error) {
+      this.#cache.release(chunk);
+      throw error;
+    } finally {
+      this.#loading.delete(chunk.index);
+      resolve();
+    }
+  }
+
+  async #readExactly(bytes: Uint8Array, position: number): Promise<void> {
+    let count: number;
+    try {
+      count = await this.file.read(bytes, position);
+    } catch (cause) {
+      throw new MirrorError('DISK_FAILED', 'the cache disk failed while a blob was read', {
+        cause,
+      });
+    }
+    if (count === bytes.length) return;
+    throw new MirrorError(
+      'DISK_FAILED',
+      `a cached file ends at byte ${position + count}, too early`,
+    );
+  }
+
+  #leaseOf(chunk: Chunk, from: number, to: number): Lease {
+    let held = true;
+    return {
+      bytes: chunk.buffer.subarray(from, Math.min(chunk.to, to)),
+      isShared: true,
+      release: () => {
+        if (held) this.#cache.release(chunk);
+        held = false;
+      },
+    };
+  }
+}

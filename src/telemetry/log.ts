@@ -1,0 +1,81 @@
+import { pino, type DestinationStream, type Logger } from 'pino';
+import type { Event, Observe, RequestEvent } from '../base/events.ts';
+import { errorTable, type ErrorCode } from '../oci/errors.ts';
+
+export type Log = Logger;
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
+
+/** A line of JSON an event; `stream` is written to in large pieces, so a line costs microseconds. */
+export function createLog(level: LogLevel, stream: DestinationStream): Log {
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, stream);
+}
+
+/** Turns events into log lines: one a request, and what an operator would want to know. */
+export function logObserver(log: Log): Observe {
+  return (event) => {
+    switch (event.kind) {
+      case 'request':
+        return logRequest(log, event);
+      case 'bug':
+        return log.error(
+          { err: event.error, where: event.where },
+          'this is a bug in Entrepot; please report it',
+        );
+      case 'store-failed':
+      case 'names-failed':
+      case 'fill-uncached':
+        return log.error(fieldsOf(event), messages[event.kind]);
+      case 'fill-failed':
+        return log[event.code === 'CANCELLED' ? 'info' : 'warn'](
+          fieldsOf(event),
+          messages[event.kind],
+        );
+      case 'fill-resumed':
+      case 'upstream-unreachable':
+      case 'breaker-changed':
+      case 'served-stale':
+        return log.warn(fieldsOf(event), messages[event.kind]);
+      case 'fill-committed':
+      case 'evicted':
+      case 'store-ready':
+        return log.info(fieldsOf(event), messages[event.kind]);
+      case 'fill-started':
+      case 'upstream-answered':
+        return log.debug(fieldsOf(event), messages[event.kind]);
+    }
+  };
+}
+
+const messages: Readonly<Record<Exclude<Event['kind'], 'request' | 'bug'>, string>> = {
+  'fill-started': 'a download from upstream has started',
+  'fill-committed': 'a blob is stored',
+  'fill-failed': 'a download from upstream has failed',
+  'fill-resumed': 'a download from upstream broke and goes on',
+  'fill-uncached': 'the disk cannot take a blob; it is passed through uncached',
+  'upstream-answered': 'upstream has answered',
+  'upstream-unreachable': 'upstream cannot be reached',
+  'breaker-changed': 'upstream has changed its health',
+  'served-stale': 'a cached copy is served because upstream did not confirm it',
+  evicted: 'a blob was evicted to make room',
+  'store-failed': 'the cache disk has failed an operation',
+  'store-ready': 'the cache disk has been counted',
+  'names-failed': 'the database of names has failed an operation; it reads as a miss',
+};
+
+function logRequest(log: Log, event: RequestEvent): void {
+  const { errorCode, kind, ...rest } = event;
+  const level = event.aborted ? 'debug' : levelOf(errorCode);
+  if (!log.isLevelEnabled(level)) return;
+  log[level]({ ...rest, durationMs: Math.round(rest.durationMs * 100) / 100, errorCode }, kind);
+}
+
+function levelOf(code: string | undefined): 'debug' | 'info' | 'warn' | 'error' {
+  if (code === undefined) return 'info';
+  return code in errorTable ? errorTable[code as ErrorCode].log : 'error';
+}
+
+function fieldsOf(event: Event): Record<string, unknown> {
+  const { kind, ...rest } = event;
+  return { event: kind, ...rest };
+}

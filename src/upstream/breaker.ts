@@ -1,0 +1,69 @@
+import type { Clock } from '../base/clock.ts';
+
+/** Failures in a row that open the circuit; a lost answer among healthy ones is no outage. */
+const failuresToOpen = 5;
+
+/** First and longest time before the next attempt is let through; it doubles in between. */
+const cooldownFirstMs = 1_000;
+const cooldownMaxMs = 30_000;
+
+/**
+ * Remembers that one URL does not answer, so that the second request of an outage costs no wait.
+ *
+ *   closed ──5 failures, or 1 time-out──▶ open ──cool-down over──▶ one probe ──ok──▶ closed
+ *                                          ▲                          │
+ *                                          └────────fails, longer─────┘
+ */
+export class Breaker {
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  #failures = 0;
+  #cooldownMs = cooldownFirstMs;
+  #openUntilMs: number | undefined;
+  #isProbing = false;
+
+  constructor(clock: Clock, random: () => number = Math.random) {
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  get isOpen(): boolean {
+    return this.#openUntilMs !== undefined;
+  }
+
+  /** Whether a request may go out now. While open, one is let through after each cool-down. */
+  admits(): boolean {
+    if (this.#openUntilMs === undefined) return true;
+    if (this.#isProbing || this.#clock.monotonicMs() < this.#openUntilMs) return false;
+    this.#isProbing = true;
+    return true;
+  }
+
+  /** Upstream answered: anything but a server error counts. Answers whether that closed the circuit. */
+  succeeded(): boolean {
+    const wasOpen = this.isOpen;
+    this.#failures = 0;
+    this.#cooldownMs = cooldownFirstMs;
+    this.#openUntilMs = undefined;
+    this.#isProbing = false;
+    return wasOpen;
+  }
+
+  /** Answers whether that opened the circuit. A time-out opens at once: it is what makes clients wait. */
+  failed(how: 'refused' | 'timeout'): boolean {
+    this.#failures += 1;
+    const wasOpen = this.isOpen;
+    if (!wasOpen && how === 'refused' && this.#failures < failuresToOpen) return false;
+    // Half to full length, at random, so that many mirrors do not knock together.
+    const waitMs = this.#cooldownMs * (0.5 + this.#random() / 2);
+    this.#openUntilMs = this.#clock.monotonicMs() + waitMs;
+    this.#cooldownMs = Math.min(this.#cooldownMs * 2, cooldownMaxMs);
+    this.#isProbing = false;
+    return !wasOpen;
+  }
+
+  /** The request was given up by us; that says nothing about upstream. */
+  abandoned(): void {
+    this.#isProbing = false;
+  }
+}

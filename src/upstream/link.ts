@@ -1,0 +1,20 @@
+import type { Answer } from './transport.ts';
+
+/**
+ * The path of the next page below the repository, from `Link: <…>; rel="next"`; undefined when this
+ * was the last, or when the link leads to another host: a link never chooses whom we talk to.
+ *
+ * Only the query is taken. registry.k8s.io redirects to a host with other paths, so the path of the
+ * link may not be ours.
+ * @param endpoint such as `tags/list`
+ */
+export function nextPage(answer: Answer, name: string, endpoint: string): string | undefined {
+  const header = answer.headers['link'];
+  const text = Array.isArray(header) ? header.join(', ') : header;
+  const match = /<([^<>]{1,4096})>\s*;[^,]*\brel\s*=\s*"?next"?/i.exec(text ?? '');
+  const target = match?.[1];
+  if (target === undefined || !URL.canParse(target, answer.url)) return undefined;
+  const next = new URL(target, answer.url);
+  if (next.origin !== answer.url.origin || !next.pathname.includes(`/${name}/`)) return undefined;
+  return next.search === '' ? undefined : `${endpoint}${next.search}`;
+}

@@ -1,0 +1,371 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { Agent, type Dispatcher } from 'undici';
+import type { Clock } from '../base/clock.ts';
+import type { Event, Observe } from '../base/events.ts';
+import { Limiter, type Priority } from '../base/limiter.ts';
+import { isMirrorError, MirrorError } from '../oci/errors.ts';
+import { Breaker } from './breaker.ts';
+import { realmPolicy } from './realm.ts';
+import { TokenSource, type Credentials } from './tokens.ts';
+import { readAtMost } from './read-body.ts';
+import type { Wait } from './upstream.ts';
+
+/** What an upstream is, as the transport needs it. */
+export interface TransportOptions {
+  readonly registry: string;
+  readonly urls: readonly string[];
+  readonly authHosts: readonly string[];
+  readonly credentials: () => Promise<Credentials | undefined>;
+  /** Never called; everything is answered from the cache. */
+  readonly isOffline: boolean;
+  readonly maxConnections: number;
+  readonly connectTimeoutMs: number;
+  readonly headersTimeoutMs: number;
+  readonly tls: {
+    readonly ca?: string | undefined;
+    readonly cert?: string | undefined;
+    readonly key?: string | undefined;
+    readonly insecure: boolean;
+  };
+  readonly userAgent: string;
+  readonly clock: Clock;
+  readonly observe: Observe;
+}
+
+export interface Ask {
+  readonly method: 'GET' | 'HEAD';
+  /** Path and query below the upstream's URL, beginning with `/v2/`. */
+  readonly path: string;
+  /** The repository that the token must be for. */
+  readonly name: string;
+  readonly what: Extract<Event, { kind: 'upstream-answered' }>['what'];
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Dispatcher.ResponseData['body'];
+  /** Where the answer came from in the end, after redirects. */
+  readonly url: URL;
+}
+
+const redirectsMax = 5;
+
+/** Requests that may wait for a connection; each is one small object and one client that waits. */
+const queueMax = 10_000;
+
+const redirectStatuses = new Set([301, 302, 303, 307, 308]);
+
+interface Endpoint {
+  readonly url: URL;
+  readonly breaker: Breaker;
+  readonly tokens: TokenSource;
+}
+
+/**
+ * Requests to one upstream: its URLs in order, authorization, redirects, limits and the memory of
+ * outages. A body that is answered must be read to its end or destroyed; it holds a connection.
+ */
+export class Transport {
+  readonly #options: TransportOptions;
+  readonly #agent: Agent;
+  readonly #endpoints: readonly Endpoint[];
+  /** Blobs and the small questions wait in lines of their own: a manifest never stands behind layers. */
+  readonly #blobs: Limiter;
+  readonly #questions: Limiter;
+
+  constructor(options: TransportOptions) {
+    this.#options = options;
+    const { tls } = options;
+    this.#agent = new Agent({
+      // One large body 100 ms away runs at 2.5 MB/s over HTTP/2 and at 187 MB/s over HTTP/1.1.
+      allowH2: false,
+      pipelining: 1,
+      connections: options.maxConnections,
+      headersTimeout: options.headersTimeoutMs,
+      connect: {
+        timeout: options.connectTimeoutMs,
+        rejectUnauthorized: !tls.insecure,
+        ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+        ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+        ...(tls.key === undefined ? {} : { key: tls.key }),
+      },
+    });
+    this.#endpoints = options.urls.map((text) => {
+      const url = new URL(text);
+      const tokens = new TokenSource({
+        registry: options.registry,
+        credentials: options.credentials,
+        clock: options.clock,
+        realmAllowed: realmPolicy(url, options.authHosts),
+        fetchToken: (realm, headers, signal) => this.#fetchToken(realm, headers, signal),
+      });
+      return { url, breaker: new Breaker(options.clock), tokens };
+    });
+    // One connection in eight is kept for manifests, tags and tokens.
+    const questions = Math.max(1, options.maxConnections >> 3);
+    this.#questions = new Limiter(questions, queueMax);
+    this.#blobs = new Limiter(Math.max(1, options.maxConnections - questions), queueMax);
+  }
+
+  get isDown(): boolean {
+    return this.#options.isOffline || this.#endpoints.every(({ breaker }) => breaker.isOpen);
+  }
+
+  /** Answers whatever upstream says below 500, but for 429; redirects and one 401 are dealt with. */
+  async ask(ask: Ask, wait: Wait): Promise<Answer> {
+    if (this.#options.isOffline) {
+      throw new MirrorError(
+        'UPSTREAM_UNAVAILABLE',
+        `upstream ${this.#options.registry} is set to offline and never asked`,
+      );
+    }
+    const limiter = ask.what === 'blob' ? this.#blobs : this.#questions;
+    const priority = wait.priority ?? ((): Priority => 'client');
+    const release = await limiter.acquire(priority, wait.signal);
+    if (release === undefined) {
+      throw new MirrorError(
+        'OVERLOADED',
+        `too many requests already wait for a connection to ${this.#options.registry}`,
+        { retryAfterSeconds: 5 },
+      );
+    }
+    try {
+      const answer = await this.#askInOrder(ask, wait);
+      answer.body.once('close', release);
+      return answer;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.destroy();
+  }
+
+  async #askInOrder(ask: Ask, wait: Wait): Promise<Answer> {
+    let failure: unknown;
+    for (const endpoint of this.#endpoints) {
+      if (!endpoint.breaker.admits()) continue;
+      try {
+        const answer = await this.#askEndpoint(endpoint, ask, wait);
+        this.#noteSuccess(endpoint);
+        return answer;
+      } catch (error) {
+        failure = error;
+        if (isMirrorError(error, 'UPSTREAM_UNAVAILABLE')) this.#noteFailure(endpoint, error);
+        else {
+          endpoint.breaker.abandoned();
+          throw error;
+        }
+      }
+    }
+    throw (
+      failure ??
+      new MirrorError(
+        'UPSTREAM_UNAVAILABLE',
+        `upstream ${this.#options.registry} did not answer a moment ago and is not asked again yet`,
+        { retryAfterSeconds: 5 },
+      )
+    );
+  }
+
+  async #askEndpoint(endpoint: Endpoint, ask: Ask, wait: Wait): Promise<Answer> {
+    const scope = `repository:${ask.name}:pull`;
+    const first = await endpoint.tokens.authorizationFor(scope, wait.signal);
+    const answer = await this.#follow(endpoint, ask, first, wait);
+    if (answer.status !== 401 || answer.url.origin !== endpoint.url.origin) return answer;
+    const challenges = headerLines(answer.headers['www-authenticate']);
+    discard(answer.body);
+    const second = await endpoint.tokens.authorizationAfter(challenges, scope, first, wait.signal);
+    if (second === undefined) {
+      throw new MirrorError(
+        'DENIED',
+        `upstream ${this.#options.registry} asks for a login for ${ask.name}; set username and password of that upstream`,
+      );
+    }
+    return this.#follow(endpoint, ask, second, wait);
+  }
+
+  /** Redirects are followed by us, so clients never see a CDN and what comes is verified and kept. */
+  async #follow(
+    endpoint: Endpoint,
+    ask: Ask,
+    authorization: string | undefined,
+    wait: Wait,
+  ): Promise<Answer> {
+    const base = endpoint.url.pathname.replace(/\/$/, '');
+    let url = new URL(base + ask.path, endpoint.url);
+    for (let hop = 0; hop <= redirectsMax; hop += 1) {
+      // A secret goes to the origin that it is for, whatever the redirects did before.
+      const mayAuthorize = authorization !== undefined && url.origin === endpoint.url.origin;
+      const headers = { ...ask.headers, ...(mayAuthorize ? { authorization } : {}) };
+      const answer = await this.#send(url, ask, headers, wait);
+      const location = answer.headers.location;
+      if (!redirectStatuses.has(answer.status) || location === undefined)
+        return this.#judge(answer);
+      discard(answer.body);
+      const next = URL.canParse(location, url) ? new URL(location, url) : undefined;
+      if (next === undefined || !/^https?:$/.test(next.protocol) || next.username !== '') {
+        throw this.#invalid(
+          `it redirects ${ask.what} requests to something that is no web address`,
+        );
+      }
+      if (url.protocol === 'https:' && next.protocol === 'http:') {
+        throw this.#invalid(`it redirects from https to plain http (${next.host})`);
+      }
+      url = next;
+    }
+    throw this.#invalid(`it redirects more than ${redirectsMax} times`);
+  }
+
+  async #send(
+    url: URL,
+    ask: Ask,
+    headers: Readonly<Record<string, string>>,
+    wait: Wait,
+  ): Promise<Answer> {
+    const startMs = this.#options.clock.monotonicMs();
+    let response: Dispatcher.ResponseData;
+    try {
+      response = await this.#agent.request({
+        origin: url.origin,
+        path: url.pathname + url.search,
+        method: ask.method,
+        headers: {
+          'user-agent': this.#options.userAgent,
+          'accept-encoding': 'identity',
+          ...headers,
+        },
+        signal: wait.signal ?? null,
+        headersTimeout: wait.headersTimeoutMs ?? this.#options.headersTimeoutMs,
+        // The idle time of a blob is watched by its fill, which can resume; the others cannot.
+        bodyTimeout: ask.what === 'blob' ? 0 : this.#options.headersTimeoutMs,
+        highWaterMark: 1024 * 1024,
+      });
+    } catch (cause) {
+      if (wait.signal?.aborted === true) throw wait.signal.reason;
+      throw this.#unreachable(url, cause);
+    }
+    // Whoever stops reading ends the connection; that is no error of anybody's.
+    response.body.on('error', () => {});
+    this.#options.observe({
+      kind: 'upstream-answered',
+      registry: this.#options.registry,
+      // Signed URLs carry a secret in their query.
+      url: url.origin + url.pathname,
+      method: ask.method,
+      what: ask.what,
+      status: response.statusCode,
+      durationMs: this.#options.clock.monotonicMs() - startMs,
+    });
+    return { status: response.statusCode, headers: response.headers, body: response.body, url };
+  }
+
+  #judge(answer: Answer): Answer {
+    const { registry } = this.#options;
+    if (answer.status === 429) {
+      discard(answer.body);
+      throw new MirrorError('UPSTREAM_LIMITED', `upstream ${registry} limits our requests (429)`, {
+        retryAfterSeconds: retryAfterSeconds(answer.headers, this.#options.clock) ?? 60,
+      });
+    }
+    if (answer.status >= 500) {
+      discard(answer.body);
+      const retryAfter = retryAfterSeconds(answer.headers, this.#options.clock);
+      throw new MirrorError(
+        'UPSTREAM_UNAVAILABLE',
+        `upstream ${registry} answered ${answer.status}`,
+        retryAfter === undefined ? {} : { retryAfterSeconds: retryAfter },
+      );
+    }
+    return answer;
+  }
+
+  async #fetchToken(
+    realm: string,
+    headers: Record<string, string>,
+    signal: AbortSignal | undefined,
+  ): Promise<{ status: number; body: Uint8Array }> {
+    const ask: Ask = { method: 'GET', path: '', name: '', what: 'token', headers: {} };
+    const answer = await this.#send(new URL(realm), ask, headers, { signal });
+    return {
+      status: answer.status,
+      body: await readAtMost(answer.body, 1024 * 1024, 'a token answer'),
+    };
+  }
+
+  #noteSuccess(endpoint: Endpoint): void {
+    if (!endpoint.breaker.succeeded()) return;
+    const message = `${endpoint.url.host} answers again`;
+    this.#observe({
+      kind: 'breaker-changed',
+      registry: this.#options.registry,
+      state: 'closed',
+      message,
+    });
+  }
+
+  #noteFailure(endpoint: Endpoint, error: MirrorError): void {
+    if (!endpoint.breaker.failed(isTimeout(error.cause) ? 'timeout' : 'refused')) return;
+    const { message } = error;
+    this.#observe({
+      kind: 'breaker-changed',
+      registry: this.#options.registry,
+      state: 'open',
+      message,
+    });
+  }
+
+  #observe(event: Event): void {
+    this.#options.observe(event);
+  }
+
+  #unreachable(url: URL, cause: unknown): MirrorError {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    const { registry } = this.#options;
+    this.#observe({ kind: 'upstream-unreachable', registry, url: url.origin, message: why });
+    return new MirrorError(
+      'UPSTREAM_UNAVAILABLE',
+      `upstream ${registry} cannot be reached at ${url.host}: ${why}`,
+      { cause },
+    );
+  }
+
+  #invalid(what: string): MirrorError {
+    return new MirrorError(
+      'UPSTREAM_INVALID',
+      `upstream ${this.#options.registry} is refused: ${what}`,
+    );
+  }
+}
+
+/** Ends a body that nobody will read: a small rest is read away so that the connection can be used again. */
+export function discard(body: Dispatcher.ResponseData['body']): void {
+  body.dump({ limit: 64 * 1024 }).catch(() => {});
+}
+
+function isTimeout(cause: unknown): boolean {
+  const { code } = (cause ?? {}) as { code?: unknown };
+  return (
+    code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'ETIMEDOUT'
+  );
+}
+
+/** Retry-After in seconds or as a date; RFC 9110, 10.2.3. */
+function retryAfterSeconds(headers: IncomingHttpHeaders, clock: Clock): number | undefined {
+  const text = headers['retry-after'];
+  if (text === undefined) return undefined;
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  const dateMs = Date.parse(text);
+  return Number.isNaN(dateMs)
+    ? undefined
+    : Math.max(0, Math.ceil((dateMs - clock.wallMs()) / 1000));
+}
+
+function headerLines(value: string | string[] | undefined): string[] {
+  if (value === undefined) return [];
+  return Array.isArray(value) ? value : [value];
+}
