@@ -77,7 +77,7 @@ export function sendError(
   if (known.retryAfterSeconds !== undefined) headers.push('Retry-After', known.retryAfterSeconds);
   if (status === 405) headers.push('Allow', 'GET, HEAD');
   if (known.code === 'RANGE_UNSATISFIABLE') {
-    headers.push('Content-Range', `bytes */${String(known.detail?.['sizeBytes'] ?? '*')}`);
+    headers.push('Content-Range', `bytes */${Number(known.detail?.['sizeBytes'])}`);
   }
   if (known.code === 'BLOB_UNAVAILABLE') addWarning(headers, known.message, undefined);
   // A request whose rest we did not read must not be taken for the next one.

@@ -1,6 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { Lease } from '../store/chunk-cache.ts';
-import type { Reader } from '../store/content.ts';
+import type { Lease, Reader } from '../base/reader.ts';
 
 /** A client that takes nothing for this long is cut; the same time after which a CRI gives up. */
 export const stalledClientMs = 300_000;

@@ -1,5 +1,5 @@
 import type { ByteRange } from '../base/intervals.ts';
-import type { Reader } from '../store/content.ts';
+import type { Reader } from '../base/reader.ts';
 
 /** Reads from memory, as content on the disk is read. */
 export function bytesReader(bytes: Uint8Array, { start, end }: ByteRange): Reader {

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { RegistryRoutes } from './registry-routes.ts';
 
@@ -55,7 +55,7 @@ export function registryServer(
   ) as FastifyInstance;
   const handle = (request: { raw: IncomingMessage }, reply: FastifyReply): void => {
     reply.hijack();
-    void routes.answer(request.raw, reply.raw as ServerResponse);
+    void routes.answer(request.raw, reply.raw);
   };
   // Bodies are refused, not read: whatever type they claim, no parser may answer first.
   app.removeAllContentTypeParsers();

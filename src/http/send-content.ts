@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ByteRange } from '../base/intervals.ts';
 import type { Digest } from '../oci/digest.ts';
-import type { Reader } from '../store/content.ts';
+import type { Reader } from '../base/reader.ts';
 import { isNoneMatch, type HeaderList } from './answers.ts';
 import { sendBody, stalledClientMs } from './body.ts';
 import { parseRange } from './range.ts';

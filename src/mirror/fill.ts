@@ -1,4 +1,3 @@
-import { setTimeout as later } from 'node:timers';
 import type { Clock } from '../base/clock.ts';
 import type { Observe } from '../base/events.ts';
 import type { ByteRange } from '../base/intervals.ts';
@@ -8,36 +7,21 @@ import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { repositoryKey, type Repository } from '../oci/reference.ts';
 import type { BlobStore, StoredBlob } from '../store/blob-store.ts';
 import { chunkBytes } from '../store/chunk-cache.ts';
-import type { Reader } from '../store/content.ts';
+import type { Reader } from '../base/reader.ts';
 import type { Ingest } from '../store/ingest.ts';
 import type { BlobBody, Upstream } from '../upstream/upstream.ts';
-import { afterFailure, pause } from './retry.ts';
+import { isProgress, isTooFarAhead, isWorthEnding, paysToWiden } from './fill-decisions.ts';
+import { Lane, type LanePace } from './lane.ts';
+import { afterFailure, asUpstreamError, pause } from './retry.ts';
 import { Segments, type Segment } from './segments.ts';
 
 /** What an upstream's settings say about fills. Bytes, bytes a second, milliseconds. */
-export interface FillPolicy {
+export interface FillPolicy extends LanePace {
   readonly connectionsPerBlob: number;
-  readonly idleTimeoutMs: number;
-  readonly minBytesPerSecond: number;
 }
 
 /** How often a running fill looks at its connections. */
 const lookMs = 50;
-
-/** A connection is measured this long before anything is concluded from its speed. */
-const measureMs = 150;
-
-/** A transfer that one connection ends sooner than this is left to it. */
-const worthwhileMs = 500;
-
-/** A waiting reader whose bytes come sooner than this waits for the connection that brings them. */
-const patienceMs = 150;
-
-/** A connection this fast is limited by disk and hash, not by the link: more of them bring nothing. */
-const fastBytesPerSecond = 200 * 1024 * 1024;
-
-/** A blob this small is fetched to its end although everybody left. */
-const smallBytes = 16 * 1024 * 1024;
 
 /** How long an unfinished fill waits for somebody to come back. */
 const lingerMs = 5_000;
@@ -54,19 +38,6 @@ interface FillParts {
   readonly observe: Observe;
   /** Who asked first, if nobody joins. */
   readonly reason: 'client' | 'read-ahead';
-}
-
-/** One connection that brings a segment. */
-interface Lane {
-  readonly segment: Segment;
-  body: BlobBody | undefined;
-  lastByteMs: number;
-  windowStartMs: number;
-  windowBytes: number;
-  startedMs: number;
-  bytes: number;
-  /** It waits for the disk, so upstream is not to blame for silence. */
-  isWaitingForDisk: boolean;
 }
 
 /**
@@ -147,16 +118,15 @@ export class Fill {
     };
   }
 
-  /** Stops it: the mirror shuts down. */
   stop(): void {
     this.#cancel('the mirror is shutting down');
   }
 
   async #run(): Promise<void> {
-    const { clock, digest, observe } = this.#parts;
+    const { clock, digest, observe, reason } = this.#parts;
     const repository = repositoryKey(this.repository);
     const startMs = clock.monotonicMs();
-    observe({ kind: 'fill-started', digest, repository, reason: this.#parts.reason });
+    observe({ kind: 'fill-started', digest, repository, reason });
     let ticker: NodeJS.Timeout | undefined;
     try {
       const body = await this.#firstBody();
@@ -261,9 +231,9 @@ export class Fill {
         segments.giveBack(segment);
         const isLast = this.#laneTasks === 1;
         // A connection more is a wish: when upstream refuses it, those that run do the work.
-        if (isLast || isMirrorError(error, 'DISK_FAILED') || !isMirrorError(error))
-          this.#failure ??= error;
-        else this.#refusesRanges ||= isMirrorError(error, 'UPSTREAM_INVALID');
+        const isFatal = isLast || !isMirrorError(error) || error.code === 'DISK_FAILED';
+        if (isFatal) this.#failure ??= error;
+        else this.#refusesRanges ||= error.code === 'UPSTREAM_INVALID';
         if (this.#failure !== undefined) this.#abort.abort(this.#failure);
         return;
       }
@@ -286,7 +256,8 @@ export class Fill {
         }
       } catch (error) {
         const failure = ingest.failure ?? this.#abort.signal.reason ?? asUpstreamError(error);
-        attempts = segment.position > before ? 0 : attempts + 1;
+        const brought = segment.position - before;
+        attempts = isProgress(brought, this.#announcedBytes ?? 0) ? 0 : attempts + 1;
         // One that brings nothing leaves its part to those that do.
         if (attempts > 0 && this.#laneTasks > 1) throw failure;
         await this.#waitBeforeNext(failure, attempts, segment.position);
@@ -295,67 +266,25 @@ export class Fill {
     }
   }
 
-  /** Moves one body into the file, as far as its segment goes. */
   async #pump(segment: Segment, body: BlobBody, ingest: Ingest): Promise<void> {
-    const { clock } = this.#parts;
-    const now = clock.monotonicMs();
-    const lane: Lane = {
-      segment,
-      body,
-      lastByteMs: now,
-      windowStartMs: now,
-      windowBytes: 0,
-      startedMs: now,
-      bytes: 0,
-      isWaitingForDisk: false,
-    };
+    const lane = new Lane(segment, body, ingest, this.#parts.clock);
     this.#lanes.set(segment, lane);
-    const writer = ingest.writer(segment.position);
-    // An upstream that ignores the range sends what is here already once more.
-    let skip = segment.position - body.start;
     try {
-      for await (const chunk of body.body as AsyncIterable<Buffer>) {
-        this.#fetchedBytes += chunk.length;
-        lane.lastByteMs = clock.monotonicMs();
-        lane.windowBytes += chunk.length;
-        lane.bytes += chunk.length;
-        const from = Math.min(skip, chunk.length);
-        skip -= from;
-        const take = Math.min(chunk.length - from, segment.end - segment.position);
-        const behind = writer.append(chunk.subarray(from, from + take));
-        segment.position = writer.position;
-        if (segment.position >= segment.end) break;
-        if (behind !== undefined) {
-          lane.isWaitingForDisk = true;
-          await behind;
-          lane.isWaitingForDisk = false;
-          lane.lastByteMs = clock.monotonicMs();
-        }
-      }
-      // Without an announced size, the clean end of the body is the size.
-      if (segment.end === Infinity) {
-        segment.end = segment.position;
-        ingest.setSize(segment.position);
-      }
+      await lane.pump();
     } finally {
       this.#lanes.delete(segment);
-      body.body.destroy();
-      await writer.end();
+      this.#fetchedBytes += lane.bytes;
     }
   }
 
   async #fetch(part: ByteRange | undefined): Promise<BlobBody> {
     const { upstream, digest } = this.#parts;
     const isWhole = part?.start === 0 && part.end >= (this.#announcedBytes ?? Infinity);
-    const body = await upstream.fetchBlob(
-      this.repository.name,
-      digest,
-      isWhole ? undefined : part,
-      {
-        signal: this.#abort.signal,
-        priority: () => this.#priority(),
-      },
-    );
+    const wanted = isWhole ? undefined : part;
+    const body = await upstream.fetchBlob(this.repository.name, digest, wanted, {
+      signal: this.#abort.signal,
+      priority: () => this.#priority(),
+    });
     this.#connections += 1;
     const known = this.#announcedBytes;
     if (known !== undefined && body.sizeBytes !== undefined && body.sizeBytes !== known) {
@@ -402,8 +331,8 @@ export class Fill {
     if (segment !== undefined && segment.position <= position) {
       if (position - segment.position < chunkBytes) return;
       // A connection that has just begun is measured first; `look` comes back to this reader.
-      if (lane === undefined || !this.#isMeasured(lane)) return;
-      if ((position - segment.position) / this.#rateOf(lane) < patienceMs / 1000) return;
+      if (lane === undefined || !lane.isMeasured) return;
+      if (!isTooFarAhead(position - segment.position, lane.rate)) return;
     }
     const ahead = this.#segments!.takeAhead(position);
     if (ahead !== undefined) this.#startLane(ahead, undefined);
@@ -411,8 +340,7 @@ export class Fill {
 
   /** The regular look: silence, drip, readers that wait far ahead, and whether more connections pay. */
   #look(): void {
-    const now = this.#parts.clock.monotonicMs();
-    for (const lane of this.#lanes.values()) this.#watch(lane, now);
+    for (const lane of this.#lanes.values()) lane.watch(this.#parts.policy);
     const ingest = this.#ingest;
     if (ingest === undefined || this.#refusesRanges || this.#failure !== undefined) return;
     for (const position of ingest.waitingPositions()) this.#demand(position);
@@ -422,16 +350,11 @@ export class Fill {
   #widen(ingest: Ingest): void {
     const { connectionsPerBlob } = this.#parts.policy;
     const lanes = [...this.#lanes.values()];
-    if (
-      lanes.length === 0 ||
-      lanes.length < this.#laneTasks ||
-      !lanes.every((l) => this.#isMeasured(l))
-    ) {
-      return;
-    }
-    const rate = lanes.reduce((sum, lane) => sum + this.#rateOf(lane), 0);
+    const isMeasured = lanes.length === this.#laneTasks && lanes.every((lane) => lane.isMeasured);
+    if (!isMeasured || lanes.length === 0) return;
+    const rate = lanes.reduce((sum, lane) => sum + lane.rate, 0);
     const restBytes = ingest.sizeBytes - ingest.filledBytes;
-    if (rate >= fastBytesPerSecond || (restBytes / rate) * 1000 < worthwhileMs) return;
+    if (!paysToWiden(rate, restBytes)) return;
     while (this.#laneTasks < connectionsPerBlob) {
       const segment = this.#segments!.take([]) ?? this.#segments!.split();
       if (segment === undefined) return;
@@ -439,39 +362,10 @@ export class Fill {
     }
   }
 
-  /** Breaks a connection that is silent, or slower than the least that is worth keeping. */
-  #watch(lane: Lane, now: number): void {
-    const { idleTimeoutMs, minBytesPerSecond } = this.#parts.policy;
-    if (lane.isWaitingForDisk) return;
-    if (now - lane.lastByteMs > idleTimeoutMs) {
-      lane.body?.body.destroy(new Error(`upstream sent nothing for ${idleTimeoutMs} ms`));
-      return;
-    }
-    if (now - lane.windowStartMs < idleTimeoutMs) return;
-    const leastBytes = (minBytesPerSecond * (now - lane.windowStartMs)) / 1000;
-    if (lane.windowBytes < leastBytes) {
-      lane.body?.body.destroy(
-        new Error(`upstream sent less than ${minBytesPerSecond} bytes a second`),
-      );
-    }
-    lane.windowStartMs = now;
-    lane.windowBytes = 0;
-  }
-
-  #isMeasured(lane: Lane): boolean {
-    return this.#parts.clock.monotonicMs() - lane.startedMs >= measureMs;
-  }
-
-  /** Bytes a second of one connection since it began. */
-  #rateOf(lane: Lane): number {
-    const seconds = (this.#parts.clock.monotonicMs() - lane.startedMs) / 1000;
-    return Math.max(1, lane.bytes / Math.max(seconds, 0.001));
-  }
-
   #consider(): void {
     if (this.#isWorthEnding()) return;
     clearTimeout(this.#linger);
-    this.#linger = later(() => {
+    this.#linger = setTimeout(() => {
       if (this.#clients > 0 || this.#isWorthEnding()) return;
       this.#cancel('everybody who waited for it has left');
     }, lingerMs);
@@ -479,9 +373,8 @@ export class Fill {
   }
 
   #isWorthEnding(): boolean {
-    const size = this.#announcedBytes ?? 0;
-    const ingest = this.#ingest;
-    return ingest !== undefined && (size <= smallBytes || ingest.filledBytes * 2 >= size);
+    const filledBytes = this.#ingest?.filledBytes;
+    return filledBytes !== undefined && isWorthEnding(filledBytes, this.#announcedBytes ?? 0);
   }
 
   #cancel(why: string): void {
@@ -490,14 +383,6 @@ export class Fill {
       `the fill of ${this.digest} was stopped: ${why}`,
     );
     this.#abort.abort(this.#failure);
-    for (const { body } of this.#lanes.values()) body?.body.destroy();
+    for (const lane of this.#lanes.values()) lane.break(why);
   }
-}
-
-function asUpstreamError(error: unknown): unknown {
-  if (isMirrorError(error)) return error;
-  const why = error instanceof Error ? error.message : String(error);
-  return new MirrorError('UPSTREAM_UNAVAILABLE', `the transfer from upstream broke: ${why}`, {
-    cause: error,
-  });
 }

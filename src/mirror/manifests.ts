@@ -1,30 +1,21 @@
-import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../base/clock.ts';
 import type { Observe, Outcome } from '../base/events.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
-import { algorithmOf, type Digest } from '../oci/digest.ts';
+import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
-import { isForeign, parseManifest, type Manifest } from '../oci/manifest.ts';
+import { parseManifest, type Manifest } from '../oci/manifest.ts';
 import { repositoryKey, type Reference, type Repository } from '../oci/reference.ts';
 import type { BlobStore } from '../store/blob-store.ts';
-import type { Link, Names, TagRecord } from '../store/names.ts';
+import type { Names, TagRecord } from '../store/names.ts';
 import type { FetchedManifest, Resolved } from '../upstream/upstream.ts';
 import { Flights } from './flights.ts';
 import { afterAskFailed, freshnessOf, type AskFailure, type TagAge } from './freshness.ts';
+import { digestOf, ManifestShelf, type HeldManifest } from './manifest-shelf.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
-import { readAll } from './read-all.ts';
-
-/** Manifests kept in memory; a manifest has 1–10 kB, so these are the several thousand hottest. */
-const heldBytesMax = 64 * 1024 * 1024;
 
 /** Tags whose age this process knows; each some hundred bytes. */
 const tagsMax = 100_000;
-
-export interface HeldManifest {
-  readonly descriptor: Descriptor;
-  readonly bytes: Buffer;
-}
 
 /** What is answered about a manifest. */
 export interface ManifestAnswer {
@@ -63,15 +54,10 @@ export class Manifests {
   readonly #observe: Observe;
   readonly #staleIncomplete: 'refuse' | 'serve';
   readonly #onFetched: (repository: Repository, manifest: Manifest, from: MirroredUpstream) => void;
-  /** By repository and digest: what is in here may be given out under that repository. */
-  readonly #held = new LRUCache<string, HeldManifest>({
-    maxSize: heldBytesMax,
-    sizeCalculation: ({ bytes }, key) => bytes.length + key.length + 200,
-  });
+  readonly #shelf: ManifestShelf;
   readonly #tags = new LRUCache<string, KnownTag>({ max: tagsMax });
   readonly #asking = new Flights<ManifestAnswer>();
   readonly #fetching = new Flights<HeldManifest>();
-  readonly #keeping = new Set<Promise<void>>();
 
   constructor(parts: {
     readonly store: BlobStore;
@@ -87,6 +73,11 @@ export class Manifests {
     ) => void;
   }) {
     this.#store = parts.store;
+    this.#shelf = new ManifestShelf({
+      store: parts.store,
+      links: parts.names.links,
+      observe: parts.observe,
+    });
     this.#names = parts.names;
     this.#clock = parts.clock;
     this.#observe = parts.observe;
@@ -110,7 +101,7 @@ export class Manifests {
     } else if (from.upstream.isDown && this.#staleIncomplete === 'refuse') {
       return undefined;
     }
-    const held = this.#held.get(`${key}@${digest}`);
+    const held = this.#shelf.findHot(repository, digest);
     return held === undefined ? undefined : { ...held, outcome: 'HIT' };
   }
 
@@ -141,7 +132,7 @@ export class Manifests {
       }
       return answer;
     }
-    const held = await this.#findHeld(repository, reference.digest);
+    const held = await this.#shelf.find(repository, reference.digest);
     if (held !== undefined) return { descriptor: held.descriptor, outcome: 'HIT' };
     const resolved = await from.upstream.resolve(repository.name, reference, {});
     if (
@@ -158,7 +149,7 @@ export class Manifests {
 
   /** Resolves when everything that was answered is also on the disk. */
   async close(): Promise<void> {
-    await Promise.all(this.#keeping);
+    await this.#shelf.close();
   }
 
   async #getByDigest(
@@ -166,7 +157,7 @@ export class Manifests {
     digest: Digest,
     from: MirroredUpstream,
   ): Promise<ManifestWithBytes> {
-    const held = await this.#findHeld(repository, digest);
+    const held = await this.#shelf.find(repository, digest);
     if (held !== undefined) {
       if (from.upstream.isDown) {
         await this.#refuseIncomplete(held, `upstream ${repository.registry} does not answer`);
@@ -182,7 +173,7 @@ export class Manifests {
     digest: Digest,
     from: MirroredUpstream,
   ): Promise<HeldManifest> {
-    const held = await this.#findHeld(repository, digest);
+    const held = await this.#shelf.find(repository, digest);
     return held ?? this.#fetchShared(repository, digest, from).result;
   }
 
@@ -196,38 +187,15 @@ export class Manifests {
       if (await this.#store.has(digest)) {
         const resolved = await from.upstream.resolve(repository.name, { digest }, {});
         const held =
-          resolved.sizeBytes === undefined ? undefined : await this.#load(digest, undefined);
+          resolved.sizeBytes === undefined ? undefined : await this.#shelf.load(digest, undefined);
         if (held !== undefined) {
-          await this.#remember(repository, held);
+          await this.#shelf.link(repository, held);
           return held;
         }
       }
       const fetched = await from.upstream.fetchManifest(repository.name, { digest }, {});
       return this.#take(repository, fetched, digest, from);
     });
-  }
-
-  /** Held here and linked to this repository. */
-  async #findHeld(repository: Repository, digest: Digest): Promise<HeldManifest | undefined> {
-    const key = `${repositoryKey(repository)}@${digest}`;
-    const hot = this.#held.get(key);
-    if (hot !== undefined) return hot;
-    const link = await this.#names.links.find(repository, digest);
-    if (link === undefined) return undefined;
-    const held = await this.#load(digest, link.mediaType);
-    if (held !== undefined) this.#held.set(key, held);
-    return held;
-  }
-
-  async #load(digest: Digest, contentType: string | undefined): Promise<HeldManifest | undefined> {
-    const bytes = await readAll(this.#store, digest);
-    if (bytes === undefined) return undefined;
-    if (digestOf(bytes, digest) !== digest) {
-      await this.#store.remove(digest);
-      return undefined;
-    }
-    const { mediaType } = parseManifest(bytes, contentType);
-    return { descriptor: { digest, mediaType, size: bytes.length }, bytes };
   }
 
   async #askTag(
@@ -343,41 +311,10 @@ export class Manifests {
       descriptor: { digest, mediaType: manifest.mediaType, size: bytes.length },
       bytes,
     };
-    await this.#remember(repository, held, manifest);
-    this.#keepOnDisk(held);
+    await this.#shelf.link(repository, held, manifest);
+    this.#shelf.keep(held);
     this.#onFetched(repository, manifest, from);
     return held;
-  }
-
-  async #remember(
-    repository: Repository,
-    held: HeldManifest,
-    manifest: Manifest = parseManifest(held.bytes, held.descriptor.mediaType),
-  ): Promise<void> {
-    this.#held.set(`${repositoryKey(repository)}@${held.descriptor.digest}`, held);
-    await this.#names.links.add(repository, [
-      linkOf(held.descriptor, 'manifest'),
-      ...manifest.blobs.map((blob) => linkOf(blob, 'blob')),
-      ...manifest.manifests.map((child) => linkOf(child, 'manifest')),
-    ]);
-  }
-
-  /** In the background: a client does not wait for a sync of what is right already. */
-  #keepOnDisk({ descriptor, bytes }: HeldManifest): void {
-    const keeping = (async () => {
-      if (await this.#store.has(descriptor.digest)) return;
-      const ingest = await this.#store.ingest(descriptor.digest, bytes.length);
-      const writer = ingest.writer(0);
-      await writer.append(bytes);
-      await writer.end();
-      await ingest.complete();
-      await ingest.committed;
-    })().catch((error: unknown) => {
-      // The store has said what is wrong with the disk; the answer does not depend on it.
-      if (!isMirrorError(error)) this.#observe({ kind: 'bug', where: 'keep manifest', error });
-    });
-    this.#keeping.add(keeping);
-    void keeping.then(() => this.#keeping.delete(keeping));
   }
 
   async #knownTag(repository: Repository, tag: string): Promise<KnownTag | undefined> {
@@ -409,41 +346,17 @@ export class Manifests {
    * whose blobs are not all here is refused at once, and every client goes on to its next source.
    */
   async #refuseIncomplete(held: HeldManifest, why: string): Promise<void> {
-    if (this.#staleIncomplete === 'serve' || (await this.#isComplete(held, 0))) return;
+    if (this.#staleIncomplete === 'serve' || (await this.#shelf.isComplete(held))) return;
     throw new MirrorError(
       'UPSTREAM_UNAVAILABLE',
       `not everything that ${held.descriptor.digest} needs is cached, and ${why}`,
     );
-  }
-
-  /** An image with all its blobs, or an index with one such image. */
-  async #isComplete({ bytes, descriptor }: HeldManifest, depth: number): Promise<boolean> {
-    const manifest = parseManifest(bytes, descriptor.mediaType);
-    if (manifest.kind !== 'index') {
-      for (const blob of manifest.blobs) {
-        if (!isForeign(blob) && !(await this.#store.has(blob.digest))) return false;
-      }
-      return true;
-    }
-    if (manifest.manifests.length === 0) return true;
-    // An index in an index is legal; one deeper than two is nobody's image.
-    if (depth > 2) return false;
-    for (const child of manifest.manifests) {
-      const held = await this.#load(child.digest, child.mediaType);
-      if (held !== undefined && (await this.#isComplete(held, depth + 1))) return true;
-    }
-    return false;
   }
 }
 
 function failureOf(error: MirrorError): AskFailure {
   if (error.code === 'MANIFEST_UNKNOWN') return 'gone';
   return error.code === 'DENIED' ? 'denied' : 'failed';
-}
-
-function linkOf(descriptor: Descriptor, kind: Link['kind']): Link {
-  const { digest, mediaType, size } = descriptor;
-  return { digest, mediaType, sizeBytes: size, kind };
 }
 
 function descriptorOf({ digest, mediaType, sizeBytes }: TagRecord): Descriptor {
@@ -461,10 +374,4 @@ function completeDescriptor({ digest, mediaType, sizeBytes }: Resolved): Descrip
   return sizeBytes === undefined || sizeBytes === 0
     ? undefined
     : { digest, mediaType, size: sizeBytes };
-}
-
-/** The digest of some bytes, by the algorithm of another digest; sha256 without one. */
-function digestOf(bytes: Uint8Array, like: Digest | undefined): Digest {
-  const algorithm = like === undefined ? 'sha256' : algorithmOf(like);
-  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}` as Digest;
 }

@@ -3,10 +3,9 @@ import type { ByteRange } from '../base/intervals.ts';
 import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import type { StoredBlob } from '../store/blob-store.ts';
-import type { Lease } from '../store/chunk-cache.ts';
-import type { Reader } from '../store/content.ts';
+import type { Lease, Reader } from '../base/reader.ts';
 import type { BlobBody, Upstream } from '../upstream/upstream.ts';
-import { afterFailure, pause } from './retry.ts';
+import { afterFailure, asUpstreamError, pause } from './retry.ts';
 
 /** What is withheld of a whole body until its digest is known to be right. */
 const heldBackBytes = 4096;
@@ -158,9 +157,7 @@ class PassThroughReader implements Reader {
       this.#body = undefined;
       this.#chunks = undefined;
       this.#attempts += 1;
-      const error = isMirrorError(cause)
-        ? cause
-        : new MirrorError('UPSTREAM_UNAVAILABLE', 'the transfer from upstream broke', { cause });
+      const error = asUpstreamError(cause);
       const decision = afterFailure(error, this.#attempts);
       if (decision.do === 'give up') throw error;
       await pause(decision.afterMs, this.#abort.signal);

@@ -1,4 +1,4 @@
-import { isMirrorError } from '../oci/errors.ts';
+import { isMirrorError, MirrorError } from '../oci/errors.ts';
 
 /** What to do after one transfer from upstream broke or could not start. */
 export type Decision =
@@ -46,5 +46,14 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
       resolve();
     }, ms);
     signal.addEventListener('abort', leave, { once: true });
+  });
+}
+
+/** A body that breaks throws what the network library has; here it becomes upstream's failure. */
+export function asUpstreamError(error: unknown): unknown {
+  if (isMirrorError(error)) return error;
+  const why = error instanceof Error ? error.message : String(error);
+  return new MirrorError('UPSTREAM_UNAVAILABLE', `the transfer from upstream broke: ${why}`, {
+    cause: error,
   });
 }

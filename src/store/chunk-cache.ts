@@ -14,14 +14,6 @@ export const chunkBytes = 256 * 1024;
 /** Memory for chunks: 256 of them. Beyond it readers use small buffers of their own. */
 export const chunkCacheBytesDefault = 64 * 1024 * 1024;
 
-/** Bytes lent to a reader; valid until `release`, which must be called exactly once. */
-export interface Lease {
-  readonly bytes: Uint8Array;
-  /** From the shared memory; false: it costs this reader memory of its own, so one at a time. */
-  readonly isShared: boolean;
-  release(): void;
-}
-
 /** The chunks of one file, by index. The file owns the map and drops it when it closes. */
 export type ChunkMap = Map<number, Chunk>;
 

@@ -1,12 +1,7 @@
 import { MirrorError } from '../oci/errors.ts';
+import type { Lease } from '../base/reader.ts';
 import type { ByteRange } from '../base/intervals.ts';
-import {
-  chunkBytes,
-  type Chunk,
-  type ChunkCache,
-  type ChunkMap,
-  type Lease,
-} from './chunk-cache.ts';
+import { chunkBytes, type Chunk, type ChunkCache, type ChunkMap } from './chunk-cache.ts';
 import type { DiskFile } from './disk.ts';
 
 /** What a reader gets for itself when all chunk memory is held by others: the floor for one client. */

@@ -77,8 +77,8 @@ export class SqliteKeyv extends EventEmitter implements KeyvStorageAdapter {
     return Promise.all(keys.map((key) => this.has(key)));
   }
 
-  async *iterator<Value>(): AsyncGenerator<(string | Awaited<Value> | undefined)[], void> {
-    for await (const [key, value] of this.entries('')) yield [key, value as Awaited<Value>];
+  iterator<Value>(): AsyncGenerator<(string | Awaited<Value> | undefined)[], void> {
+    return this.entries('');
   }
 
   /** Keys that begin with a prefix, and their values as stored, in the order of the keys. */

@@ -60,7 +60,7 @@ test(
 
     await pullAndCheck(daemon, hosts, `docker.io/${largeName}:1`, index, here);
     const coldRequests = upstream.requests.length;
-    const sent = here.layers.map((layer) => upstreamBytesOf(layer.digest));
+    const sent = here.layers.map((layer) => upstream.bytesSent(layer.digest));
     await pullAndCheck(daemon, hosts, `docker.io/${largeName}:1`, index, here);
 
     assert.deepEqual(
@@ -69,13 +69,6 @@ test(
     );
     assert.equal(upstream.count({ reference: elsewhere.layers[0]!.digest }), 0);
     assert.equal(upstream.requests.length, coldRequests, 'the warm pull asked upstream');
-
-    function upstreamBytesOf(digest: string): number {
-      return upstream
-        .matching({ kind: 'blob', reference: digest })
-        .filter(({ status }) => status < 300)
-        .reduce((total, { bodyBytesSent }) => total + bodyBytesSent, 0);
-    }
   },
 );
 

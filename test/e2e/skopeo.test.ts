@@ -68,11 +68,11 @@ test(
     await copyAndCheck(skopeo, 'team/app:v1', 'warm', [here, elsewhere], 'ghcr.io');
 
     for (const layer of [...here.layers, ...elsewhere.layers]) {
-      const sent = upstream
-        .matching({ kind: 'blob', reference: layer.digest })
-        .filter(({ status }) => status < 300)
-        .reduce((total, { bodyBytesSent }) => total + bodyBytesSent, 0);
-      assert.equal(sent, layer.bytes.length, `upstream bytes of ${layer.digest}`);
+      assert.equal(
+        upstream.bytesSent(layer.digest),
+        layer.bytes.length,
+        `upstream bytes of ${layer.digest}`,
+      );
     }
     assert.equal(upstream.requests.length, coldRequests, 'the warm copy asked upstream');
   },

@@ -36,6 +36,8 @@ export interface Answer {
   /** The body ended cleanly and is as long as Content-Length said. */
   readonly complete: boolean;
   readonly error: Error | undefined;
+  /** How the other side broke the connection off inside the body, if it did. */
+  readonly cutWith: 'FIN' | 'RST' | undefined;
 }
 
 /** One request as a real client makes it, with what arrived measured; a failure is in the answer. */
@@ -58,6 +60,7 @@ export function get(url: string, options: GetOptions = {}): Promise<Answer> {
       totalMs: elapsedMs(),
       complete: error === undefined && isWhole(options.method, response, reading.bytes),
       error,
+      cutWith: response === undefined ? undefined : cutOf(error),
     });
   };
 
@@ -127,6 +130,12 @@ function startReading(options: GetOptions): Reading {
     close: () => clearTimeout(timer),
   };
   return reading;
+}
+
+/** Node gives both the code ECONNRESET; only for an RST did a system call fail. */
+function cutOf(error: NodeJS.ErrnoException | undefined): 'FIN' | 'RST' | undefined {
+  if (error?.code !== 'ECONNRESET') return undefined;
+  return error.syscall === undefined ? 'FIN' : 'RST';
 }
 
 function isWhole(

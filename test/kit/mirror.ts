@@ -64,7 +64,7 @@ export async function startMirror(options: TestMirrorOptions): Promise<TestMirro
       version: 'test',
       observe: (event) => {
         events.push(event);
-        for (const listener of [...listeners]) listener();
+        for (const listener of listeners) listener();
       },
       ...(options.disk === undefined ? {} : { disk: options.disk }),
     });

@@ -121,10 +121,11 @@ export class ScriptedRegistry implements AsyncDisposable {
     return this.matching(filter).length;
   }
 
-  /** Body bytes sent for this digest, or of everything. */
+  /** Body bytes sent of this content, or of all; refusals and challenges are none. */
   bytesSent(digest?: string): number {
-    const filter = digest === undefined ? {} : { reference: digest };
-    return this.matching(filter).reduce((total, request) => total + request.bodyBytesSent, 0);
+    return this.matching(digest === undefined ? {} : { reference: digest })
+      .filter((request) => request.status < 300)
+      .reduce((total, request) => total + request.bodyBytesSent, 0);
   }
 
   /** Resolves once `times` matching requests have arrived, counted from the start. */
@@ -178,7 +179,10 @@ export class ScriptedRegistry implements AsyncDisposable {
     const record = recordOf(request);
     this.requests.push(record);
     for (const wake of this.#arrivals) wake();
-    const fault = this.#script.faultFor(record);
+    const challenge =
+      record.kind === 'token' ? undefined : this.#tokens?.challenge(record, this.url);
+    // The script is about requests that may pass: a challenge uses up no rule.
+    const fault = challenge === undefined ? this.#script.faultFor(record) : {};
     request.resume();
     if (fault.holdUntil !== undefined) await fault.holdUntil;
     const delayMs = (fault.delayMs ?? 0) + (this.#options.latencyMs ?? 0);
@@ -192,14 +196,12 @@ export class ScriptedRegistry implements AsyncDisposable {
     const sending = { record, response, fault, rateBytesPerSecond };
     if (fault.redirectTo !== undefined) sendRedirect(sending, fault.redirectTo);
     else if (fault.status !== undefined) await sendContent(sending, scriptedContent(fault));
-    else await sendContent(sending, this.#contentFor(record));
+    else await sendContent(sending, challenge ?? this.#contentFor(record));
   }
 
   #contentFor(record: RecordedRequest): Content {
     if (record.kind === 'token')
       return this.#tokens?.issue(record) ?? errorContent(404, 'UNSUPPORTED');
-    const challenge = this.#tokens?.challenge(record, this.url);
-    if (challenge !== undefined) return challenge;
     if (record.kind === 'ping') return jsonContent(200, {});
     if (record.method !== 'GET' && record.method !== 'HEAD')
       return errorContent(405, 'UNSUPPORTED');

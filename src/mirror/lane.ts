@@ -1,0 +1,118 @@
+import type { Clock } from '../base/clock.ts';
+import type { Ingest } from '../store/ingest.ts';
+import type { BlobBody } from '../upstream/upstream.ts';
+import type { Segment } from './segments.ts';
+
+/** A connection is measured this long before anything is concluded from its speed. */
+const measureMs = 150;
+
+/** What a connection must bring to be kept. */
+export interface LanePace {
+  /** Silence for longer than this breaks it. */
+  readonly idleTimeoutMs: number;
+  /** So does less than this, over `idleTimeoutMs`. */
+  readonly minBytesPerSecond: number;
+}
+
+/** One connection that brings one segment of a blob: it moves bytes, is measured, and can be broken. */
+export class Lane {
+  readonly segment: Segment;
+  readonly #body: BlobBody;
+  readonly #ingest: Ingest;
+  readonly #clock: Clock;
+  readonly #startMs: number;
+  #bytes = 0;
+  #lastByteMs: number;
+  #windowStartMs: number;
+  #windowBytes = 0;
+  /** It waits for the disk, so upstream is not to blame for silence. */
+  #isWaitingForDisk = false;
+
+  constructor(segment: Segment, body: BlobBody, ingest: Ingest, clock: Clock) {
+    this.segment = segment;
+    this.#body = body;
+    this.#ingest = ingest;
+    this.#clock = clock;
+    this.#startMs = clock.monotonicMs();
+    this.#lastByteMs = this.#startMs;
+    this.#windowStartMs = this.#startMs;
+  }
+
+  /** What this connection has brought, what is thrown away included. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get isMeasured(): boolean {
+    return this.#clock.monotonicMs() - this.#startMs >= measureMs;
+  }
+
+  /** Bytes a second since it began; never 0. */
+  get rate(): number {
+    const seconds = (this.#clock.monotonicMs() - this.#startMs) / 1000;
+    return Math.max(1, this.#bytes / Math.max(seconds, 0.001));
+  }
+
+  /**
+   * Moves the body into the file, as far as the segment goes; its end may come nearer meanwhile.
+   * Returns when that is reached or the body ends; throws when the body or the disk breaks.
+   */
+  async pump(): Promise<void> {
+    const { segment } = this;
+    const { body, start } = this.#body;
+    const writer = this.#ingest.writer(segment.position);
+    // An upstream that ignores the range sends what is here already once more.
+    let skip = segment.position - start;
+    try {
+      for await (const chunk of body as AsyncIterable<Buffer>) {
+        this.#count(chunk.length);
+        const from = Math.min(skip, chunk.length);
+        skip -= from;
+        const take = Math.min(chunk.length - from, segment.end - segment.position);
+        const behind = writer.append(chunk.subarray(from, from + take));
+        segment.position = writer.position;
+        if (segment.position >= segment.end) break;
+        if (behind === undefined) continue;
+        this.#isWaitingForDisk = true;
+        await behind;
+        this.#isWaitingForDisk = false;
+        this.#lastByteMs = this.#clock.monotonicMs();
+      }
+      // Without an announced size, the clean end of the body is the size.
+      if (segment.end === Infinity) {
+        segment.end = segment.position;
+        this.#ingest.setSize(segment.position);
+      }
+    } finally {
+      body.destroy();
+      await writer.end();
+    }
+  }
+
+  /** Breaks a connection that is silent, or slower than the least that is worth keeping. */
+  watch({ idleTimeoutMs, minBytesPerSecond }: LanePace): void {
+    const now = this.#clock.monotonicMs();
+    if (this.#isWaitingForDisk) return;
+    if (now - this.#lastByteMs > idleTimeoutMs) {
+      this.break(`upstream sent nothing for ${idleTimeoutMs} ms`);
+      return;
+    }
+    const windowMs = now - this.#windowStartMs;
+    if (windowMs < idleTimeoutMs) return;
+    if (this.#windowBytes < (minBytesPerSecond * windowMs) / 1000) {
+      this.break(`upstream sent less than ${minBytesPerSecond} bytes a second`);
+    }
+    this.#windowStartMs = now;
+    this.#windowBytes = 0;
+  }
+
+  break(why: string): void {
+    this.#body.body.destroy(new Error(why));
+  }
+
+  #count(bytes: number): void {
+    this.#bytes += bytes;
+    this.#windowBytes += bytes;
+    this.#lastByteMs = this.#clock.monotonicMs();
+  }
+}
