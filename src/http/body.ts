@@ -7,11 +7,15 @@ export const stalledClientMs = 300_000;
 /**
  * Sends what a reader brings. While one piece is written, the next one is read; a slow client holds
  * these two, and one when shared memory is short.
- * @returns how many bytes the client's connection took; fewer than the reader has when it left
+ * @param sent told of the bytes that the client's connection took
+ * @returns whether all went out; false when the client left
  * @throws what the reader throws; the caller ends the connection short
  */
-export async function sendBody(response: ServerResponse, reader: Reader): Promise<number> {
-  let sentBytes = 0;
+export async function sendBody(
+  response: ServerResponse,
+  reader: Reader,
+  sent: (bytes: number) => void,
+): Promise<boolean> {
   let ahead: Promise<Lease | undefined> | undefined;
   // A client that leaves also ends the wait for bytes that have not arrived.
   const leave = (): void => reader.close();
@@ -20,14 +24,14 @@ export async function sendBody(response: ServerResponse, reader: Reader): Promis
     for (;;) {
       const lease = await (ahead ?? reader.next());
       ahead = undefined;
-      if (lease === undefined) return sentBytes;
+      if (lease === undefined) return !response.destroyed;
       if (lease.isShared) ahead = reader.next();
       // Its error is met when it is awaited.
       ahead?.catch(() => {});
       const isTaken = await write(response, lease.bytes);
       lease.release();
-      if (!isTaken) return sentBytes;
-      sentBytes += lease.bytes.length;
+      if (!isTaken) return false;
+      sent(lease.bytes.length);
     }
   } finally {
     response.off('close', leave);

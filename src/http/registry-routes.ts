@@ -181,7 +181,8 @@ export class RegistryRoutes {
         read: (range) => content.read(range),
       });
       facts.sentBytes = sent.sentBytes;
-      facts.aborted = !sent.isWhole;
+      facts.aborted = !sent.isWhole && sent.error === undefined;
+      if (sent.error !== undefined) throw sent.error;
     } finally {
       content.close();
     }

@@ -119,7 +119,8 @@ function namedRegistry(
 ): string | undefined {
   const text = ns ?? (prefix === '' ? undefined : prefix.slice(1));
   if (text === undefined) return undefined;
-  const registry = canonicalRegistry(text);
+  // Lower case makes an ASCII letter of a few others: only ASCII is a host.
+  const registry = /^[\x21-\x7e]+$/.test(text) ? canonicalRegistry(text) : '';
   if (upstreams.has(registry)) return registry;
   throw unknownRegistry(text);
 }

@@ -21,6 +21,8 @@ export interface Sent {
   readonly status: number;
   readonly sentBytes: number;
   readonly isWhole: boolean;
+  /** What broke the content under way; the connection is cut then. */
+  readonly error?: unknown;
 }
 
 /**
@@ -98,16 +100,18 @@ async function sendParts(
   response.writeHead(status, headers);
   if (content.isArriving) response.flushHeaders();
   let sentBytes = 0;
+  const count = (bytes: number): void => {
+    sentBytes += bytes;
+  };
   try {
     for (const { range, head } of parts) {
       if (head !== undefined) response.write(head);
-      const count = await sendBody(response, content.read(range));
-      sentBytes += count;
-      if (count < range.end - range.start) return { status, sentBytes, isWhole: false };
+      const isWhole = await sendBody(response, content.read(range), count);
+      if (!isWhole) return { status, sentBytes, isWhole };
     }
   } catch (error) {
     response.destroy();
-    throw error;
+    return { status, sentBytes, isWhole: false, error };
   }
   response.end(tail);
   return { status, sentBytes, isWhole: true };

@@ -74,6 +74,7 @@ export class Fill {
   #fetchedBytes = 0;
   #connections = 0;
   #idle = Promise.withResolvers<void>();
+  readonly #loopAtStart = performance.eventLoopUtilization();
 
   constructor(parts: FillParts) {
     this.#parts = parts;
@@ -168,7 +169,8 @@ export class Fill {
 
   /** The open GET from byte 0, so that the first byte is as early as upstream's. */
   async #firstBody(): Promise<BlobBody> {
-    for (let attempts = 1; ; attempts += 1) {
+    // One attempt fewer than for a transfer that broke: a client waits for headers meanwhile.
+    for (let attempts = 2; ; attempts += 1) {
       try {
         return await this.#fetch(undefined);
       } catch (error) {
@@ -201,7 +203,7 @@ export class Fill {
       this.#idle.resolve();
     } else {
       if (!body.acceptsRanges) this.#refusesRanges = true;
-      this.#startLane(this.#segments.takeAll(0), body);
+      this.#startLane(this.#segments.takeAll()!, body);
     }
     return ingest;
   }
@@ -212,7 +214,7 @@ export class Fill {
       this.#laneTasks -= 1;
       if (this.#laneTasks > 0) return;
       // What a lane gave back while the last other one ended is still to be brought.
-      const rest = this.#failure === undefined ? this.#segments?.take([]) : undefined;
+      const rest = this.#failure === undefined ? this.#segments?.takeAll() : undefined;
       if (rest === undefined) this.#idle.resolve();
       else this.#startLane(rest, undefined);
     });
@@ -229,6 +231,7 @@ export class Fill {
         await this.#bring(segment, body, ingest);
       } catch (error) {
         segments.giveBack(segment);
+        if (this.#refusesRanges) this.#leaveItToTheFirst();
         const isLast = this.#laneTasks === 1;
         // A connection more is a wish: when upstream refuses it, those that run do the work.
         const isFatal = isLast || !isMirrorError(error) || error.code === 'DISK_FAILED';
@@ -239,7 +242,15 @@ export class Fill {
       }
       segments.giveBack(segment);
       body = undefined;
-      segment = segments.take(ingest.waitingPositions());
+      // Without ranges every transfer begins at byte 0: one then brings all that is missing.
+      segment = this.#refusesRanges ? segments.takeAll() : segments.take(ingest.waitingPositions());
+    }
+  }
+
+  /** Upstream turns out to ignore ranges: its open GET, if it still runs, brings the rest. */
+  #leaveItToTheFirst(): void {
+    for (const lane of this.#lanes.values()) {
+      if (lane.isOpenEnded) this.#segments?.extend(lane.segment);
     }
   }
 
@@ -354,7 +365,8 @@ export class Fill {
     if (!isMeasured || lanes.length === 0) return;
     const rate = lanes.reduce((sum, lane) => sum + lane.rate, 0);
     const restBytes = ingest.sizeBytes - ingest.filledBytes;
-    if (!paysToWiden(rate, restBytes)) return;
+    const { utilization } = performance.eventLoopUtilization(this.#loopAtStart);
+    if (!paysToWiden(rate, restBytes, utilization)) return;
     while (this.#laneTasks < connectionsPerBlob) {
       const segment = this.#segments!.take([]) ?? this.#segments!.split();
       if (segment === undefined) return;

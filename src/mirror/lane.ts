@@ -43,6 +43,11 @@ export class Lane {
     return this.#bytes;
   }
 
+  /** Its body goes to the end of the blob, however near the end of its segment came. */
+  get isOpenEnded(): boolean {
+    return this.#body.isOpenEnded;
+  }
+
   get isMeasured(): boolean {
     return this.#clock.monotonicMs() - this.#startMs >= measureMs;
   }

@@ -36,9 +36,18 @@ export class Segments {
     return this.#running;
   }
 
-  /** All that nobody fetches yet, from the front: the first connection's share. */
-  takeAll(position: number): Segment {
-    return this.#claim(position, this.#claimed.gapFrom(position, this.#sizeBytes)?.end ?? position);
+  /** The first gap, all of it; undefined when there is none. */
+  takeAll(): Segment | undefined {
+    const gap = this.#claimed.gapFrom(0, this.#sizeBytes);
+    return gap === undefined ? undefined : this.#claim(gap.start, gap.end);
+  }
+
+  /** Lets a running segment go on through what nobody else fetches behind it. */
+  extend(segment: Segment): void {
+    const gap = this.#claimed.gapFrom(segment.end, this.#sizeBytes);
+    if (gap?.start !== segment.end) return;
+    this.#claimed.add(gap.start, gap.end);
+    segment.end = gap.end;
   }
 
   /**

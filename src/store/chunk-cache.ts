@@ -25,6 +25,8 @@ export class Chunk {
   from: number;
   to: number;
   holders = 1;
+  /** Not on the disk yet: what is in here is nowhere else. */
+  isDirty = false;
 
   constructor(buffer: Buffer, index: number, home: ChunkMap, from: number) {
     this.buffer = buffer;
@@ -61,13 +63,15 @@ export class ChunkCache {
 
   /**
    * A new, empty chunk, held by the caller, who fills it from `from` on. Undefined when all memory is
-   * held by others: the caller then does without.
+   * held by others, or another writer's bytes of the same chunk are still on their way to the disk: the
+   * caller then does without.
    */
   begin(home: ChunkMap, index: number, from: number, length: number): Chunk | undefined {
+    const before = home.get(index);
+    if (before?.isDirty === true) return undefined;
     const buffer = this.#allocate(length);
     if (buffer === undefined) return undefined;
     const chunk = new Chunk(buffer, index, home, from);
-    const before = home.get(index);
     home.set(index, chunk);
     // What the new one replaces is freed now, or by its last holder.
     if (before?.holders === 0) this.#discard(before);

@@ -48,8 +48,7 @@ export class DiskBlobStore implements BlobStore {
   readonly #eviction = new LruEviction();
   readonly #shards = new Set<string>();
   readonly #open: LRUCache<Digest, OpenBlob>;
-  /** Sizes of what is arriving, counted as used. */
-  readonly #reserved = new Map<Ingest, number>();
+  /** What is arriving, counted as used. */
   #reservedBytes = 0;
   #lastPartial = 0;
   #isScanned = false;
@@ -97,14 +96,17 @@ export class DiskBlobStore implements BlobStore {
 
   async ingest(digest: Digest, sizeBytes: number | undefined): Promise<Ingest> {
     const reservedBytes = sizeBytes ?? unknownSizeBytes;
-    await this.#makeRoom(reservedBytes);
     this.#lastPartial += 1;
     const partial = path.join(this.#folder, 'tmp', String(this.#lastPartial));
+    // Before the first wait, so that those who begin together do not count on the same space.
+    this.#reservedBytes += reservedBytes;
     let file: DiskFile;
     try {
-      file = await this.#disk.open(partial, 'wx+');
-    } catch (cause) {
-      throw this.#diskFailed('open', 'the cache disk refused a new file', cause);
+      await this.#makeRoom(reservedBytes);
+      file = await this.#openPartial(partial);
+    } catch (error) {
+      this.#reservedBytes -= reservedBytes;
+      throw error;
     }
     const open = new OpenFile(file, this.#cache);
     const ingest = new Ingest({
@@ -116,10 +118,7 @@ export class DiskBlobStore implements BlobStore {
       publish: () => this.#publish(digest, ingest.sizeBytes, partial, open),
       discard: () => this.#disk.unlink(partial),
     });
-    this.#reserved.set(ingest, reservedBytes);
-    this.#reservedBytes += reservedBytes;
     const settle = (): void => {
-      this.#reserved.delete(ingest);
       this.#reservedBytes -= reservedBytes;
     };
     ingest.committed.then(settle, (error: unknown) => {
@@ -233,39 +232,49 @@ export class DiskBlobStore implements BlobStore {
     await this.#disk.syncFolder(folder);
   }
 
-  /** @throws MirrorError DISK_FAILED when the budget cannot hold `needBytes` more */
+  async #openPartial(path: string): Promise<DiskFile> {
+    try {
+      return await this.#disk.open(path, 'wx+');
+    } catch (cause) {
+      throw this.#diskFailed('open', 'the cache disk refused a new file', cause);
+    }
+  }
+
+  /**
+   * Evicts until what is reserved fits; evicts nothing when it cannot be made to fit.
+   * @throws MirrorError DISK_FAILED
+   */
   async #makeRoom(needBytes: number): Promise<void> {
     const overBytes = await this.#bytesOverBudget(needBytes);
     if (overBytes <= 0) return;
     const slackBytes = this.#budget.maxBytes * (1 - this.#budget.lowWatermark);
-    const victims = this.#isScanned
-      ? this.#eviction.victims(
-          overBytes + slackBytes,
-          (digest) => this.#open.peek(digest)?.open.isRead === true,
-        )
-      : [];
-    for (const digest of victims) {
-      const before = this.#eviction.usedBytes;
-      await this.remove(digest);
-      this.#observe({ kind: 'evicted', digest, sizeBytes: before - this.#eviction.usedBytes });
-    }
-    if ((await this.#bytesOverBudget(needBytes)) > 0) {
+    const isInUse = (digest: Digest): boolean => this.#open.peek(digest)?.open.isRead === true;
+    // Before the disk is counted, nobody knows what was used last.
+    const victims = this.#isScanned ? this.#eviction.victims(overBytes + slackBytes, isInUse) : [];
+    const freedBytes = victims.reduce((sum, digest) => sum + this.#eviction.sizeOf(digest), 0);
+    if (freedBytes < overBytes) {
       throw this.#diskFailed(
         'reserve',
         `no space for ${needBytes} bytes within storage.maxSize and storage.minFree; the content is passed through uncached`,
         undefined,
       );
     }
+    for (const digest of victims) {
+      const sizeBytes = this.#eviction.sizeOf(digest);
+      await this.remove(digest);
+      this.#observe({ kind: 'evicted', digest, sizeBytes });
+    }
   }
 
+  /** How much what is stored and reserved exceeds the budget. */
   async #bytesOverBudget(needBytes: number): Promise<number> {
     const { maxBytes, minFreeBytes } = this.#budget;
-    const overMax = maxBytes === 0 ? 0 : this.usedBytes + needBytes - maxBytes;
     const { freeBytes, totalBytes } = await this.#disk
       .space(this.#folder)
       .catch((cause: unknown) => {
         throw this.#diskFailed('statfs', 'the cache disk does not answer', cause);
       });
+    const overMax = maxBytes === 0 ? 0 : this.usedBytes - maxBytes;
     return Math.max(overMax, needBytes - (freeBytes - minFreeBytes(totalBytes)));
   }
 
@@ -326,7 +335,7 @@ class StoredReader implements Reader {
 
   async next(): Promise<Lease | undefined> {
     if (this.#position >= this.#end || this.#isClosed) return undefined;
-    const lease = await this.#open.lease(this.#position, this.#end, this.#sizeBytes, isAllOnDisk);
+    const lease = await this.#open.lease(this.#position, this.#end, this.#sizeBytes, allOnDisk);
     this.#position += lease.bytes.length;
     return lease;
   }
@@ -338,8 +347,8 @@ class StoredReader implements Reader {
   }
 }
 
-function isAllOnDisk(): boolean {
-  return true;
+function allOnDisk(): number {
+  return Infinity;
 }
 
 function isMissing(error: unknown): boolean {

@@ -32,6 +32,11 @@ export class LruEviction implements Eviction {
     this.#sizes.set(digest, { sizeBytes });
   }
 
+  /** 0 for what is not counted. */
+  sizeOf(digest: Digest): number {
+    return this.#sizes.peek(digest)?.sizeBytes ?? 0;
+  }
+
   touch(digest: Digest): void {
     this.#sizes.get(digest);
   }
@@ -47,7 +52,7 @@ export class LruEviction implements Eviction {
       if (freed >= needBytes) break;
       if (isInUse(digest)) continue;
       chosen.push(digest);
-      freed += this.#sizes.peek(digest)?.sizeBytes ?? 0;
+      freed += this.sizeOf(digest);
     }
     return chosen;
   }

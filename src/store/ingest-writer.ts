@@ -8,7 +8,8 @@ export interface WriterHost {
   size(): number | undefined;
   failure(): unknown;
   filled(from: number, to: number): void;
-  flushing(flush: Promise<void>, range: ByteRange): void;
+  written(from: number, to: number): void;
+  flushing(flush: Promise<void>): void;
 }
 
 /** Writes that one writer has under way; more would only grow memory, the disk being the limit then. */
@@ -74,6 +75,7 @@ export class IngestWriter {
       size === undefined ? chunkBytes : Math.min(chunkBytes, size - index * chunkBytes);
     const shared = this.#cache.begin(this.#open.chunks, index, from, length);
     this.#isShared = shared !== undefined;
+    if (shared !== undefined) shared.isDirty = true;
     return shared ?? new Chunk(Buffer.allocUnsafeSlow(length), index, new Map(), from);
   }
 
@@ -85,7 +87,7 @@ export class IngestWriter {
     const start = chunk.index * chunkBytes + chunk.from;
     const range = { start, end: start + chunk.to - chunk.from };
     const flush = this.#write(chunk, range, isShared);
-    this.#host.flushing(flush, range);
+    this.#host.flushing(flush);
     this.#flushes.add(flush);
     const forget = (): void => {
       this.#flushes.delete(flush);
@@ -96,8 +98,10 @@ export class IngestWriter {
   async #write(chunk: Chunk, range: ByteRange, isShared: boolean): Promise<void> {
     try {
       await this.#open.file.write(chunk.buffer.subarray(chunk.from, chunk.to), range.start);
+      this.#host.written(range.start, range.end);
       if (!isShared) this.#host.filled(range.start, range.end);
     } finally {
+      chunk.isDirty = false;
       if (isShared) this.#cache.release(chunk);
     }
   }

@@ -120,7 +120,8 @@ export class Ingest implements Content {
       size: () => this.#size,
       failure: () => this.#failure,
       filled: (from, to) => this.#markFilled(from, to),
-      flushing: (flush, range) => this.#track(flush, range),
+      written: (from, to) => this.#markWritten(from, to),
+      flushing: (flush) => this.#track(flush),
     });
   }
 
@@ -227,24 +228,22 @@ export class Ingest implements Content {
     this.#hashedTo = to;
   }
 
-  #track(flush: Promise<void>, range: ByteRange): void {
-    const done = flush.then(
-      () => {
-        this.#written.add(range.start, range.end);
-        if (this.#size === undefined || this.#size > chunkBytes) this.#hashWritten();
-      },
-      (cause: unknown) => {
-        const error = new MirrorError('DISK_FAILED', 'the cache disk refused a write', { cause });
-        void this.fail(error);
-        throw error;
-      },
-    );
-    done.catch(() => {});
+  #track(flush: Promise<void>): void {
+    const done = flush.catch((cause: unknown) => {
+      const error = new MirrorError('DISK_FAILED', 'the cache disk refused a write', { cause });
+      void this.fail(error);
+      throw error;
+    });
     this.#flushes.add(done);
-    void done.then(
-      () => this.#flushes.delete(done),
-      () => this.#flushes.delete(done),
-    );
+    const forget = (): void => {
+      this.#flushes.delete(done);
+    };
+    done.then(forget, forget);
+  }
+
+  #markWritten(from: number, to: number): void {
+    this.#written.add(from, to);
+    if (this.#size === undefined || this.#size > chunkBytes) this.#hashWritten();
   }
 
   #markFilled(from: number, to: number): void {
@@ -267,8 +266,8 @@ export class Ingest implements Content {
       const limit = completes && !this.isVerified ? Math.min(end, this.#heldBackFrom()) : end;
       const available = Math.min(this.#filled.runEnd(position), limit);
       if (available > position) {
-        return this.#open.lease(position, available, this.sizeBytes, (range) =>
-          this.#written.covers(range.start, range.end),
+        return this.#open.lease(position, available, this.sizeBytes, (from) =>
+          this.#written.runEnd(from),
         );
       }
       if (this.#phase === 'failed') throw this.#failure;

@@ -18,21 +18,27 @@ export interface TagRecord {
   readonly history: readonly TagMoment[];
 }
 
+/** One stretch of time in which a tag named one digest. */
 export interface TagMoment {
   readonly digest: Digest;
   readonly firstSeenMs: number;
   readonly lastSeenMs: number;
 }
 
+/** Tags of repositories. A failing database is a miss, never an error. */
 export interface TagStore {
   find(repository: Repository, tag: string): Promise<TagRecord | undefined>;
-  /** Upstream says that the tag names this now. */
+  /** Upstream says that the tag names this now. The record is right even when it could not be kept. */
   seen(
     repository: Repository,
     tag: string,
     descriptor: Descriptor,
     wallMs: number,
   ): Promise<TagRecord>;
+  /** Forgets the tag and its history. */
+  remove(repository: Repository, tag: string): Promise<void>;
+  /** In the order of the tags' bytes. */
+  walk(repository: Repository): AsyncIterable<{ tag: string; record: TagRecord }>;
 }
 
 /** That a repository has some content: what makes a shared file readable under that name. */
@@ -43,10 +49,13 @@ export interface Link {
   readonly kind: 'manifest' | 'blob';
 }
 
+/** Links of repositories to content. A failing database is a miss, never an error. */
 export interface LinkStore {
   find(repository: Repository, digest: Digest): Promise<Link | undefined>;
+  /** What is linked already costs no write; a manifest stays one when it is read as a blob, too. */
   add(repository: Repository, links: readonly Link[]): Promise<void>;
-  /** Those of which a manifest is known, sorted by registry and name. */
+  remove(repository: Repository, digest: Digest): Promise<void>;
+  /** Those of which a tag or a manifest is known, sorted by `registry/name`. */
   repositories(): AsyncIterable<Repository>;
 }
 
@@ -71,42 +80,102 @@ const historyMax = 50;
 const linksMax = 50_000;
 
 /**
- * Names over keyv on the embedded database, `names.db` in that folder. Keys, whose parts contain no
- * space:
+ * Names over keyv on the embedded database, `names.db` in that folder, which must be there. One that
+ * cannot be opened is replaced by one in memory until the next start; every failure is observed. Keys,
+ * whose parts contain no space:
  *
  *     tag <registry>/<name> <tag>         link <registry>/<name> <digest>
  *     repository <registry>/<name>        document <kind> <key>
  */
 export function openNames(options: { folder: string; observe: Observe }): Promise<Names> {
-  const adapter = new SqliteKeyv(path.join(options.folder, 'names.db'));
-  const keyv = new Keyv({ store: adapter });
-  // With this listener a failing database reads as a miss: it is counted here.
-  keyv.on('error', (error: unknown) => {
-    const message = error instanceof Error ? error.message : String(error);
-    options.observe({ kind: 'names-failed', operation: 'query', message });
-  });
+  const table = new NameTable(path.join(options.folder, 'names.db'), options.observe);
   return Promise.resolve({
-    tags: new KeyvTags(keyv),
-    links: new KeyvLinks(keyv, adapter),
+    tags: new KeyvTags(table),
+    links: new KeyvLinks(table),
     documents: {
-      find: (kind, key) => keyv.get(`document ${kind} ${key}`),
+      find: (kind, key) => table.find(`document ${kind} ${key}`),
       put: async (kind, key, document) => {
-        await keyv.set(`document ${kind} ${key}`, document);
+        await table.put([{ key: `document ${kind} ${key}`, value: document }]);
       },
     },
-    close: () => keyv.disconnect(),
+    close: () => table.close(),
   });
 }
 
-class KeyvTags implements TagStore {
+/** Keyv, and the scans by prefix that it lacks. Failures are observed, and read as misses. */
+class NameTable {
+  readonly #adapter: SqliteKeyv;
   readonly #keyv: Keyv;
+  readonly #observe: Observe;
 
-  constructor(keyv: Keyv) {
-    this.#keyv = keyv;
+  constructor(file: string, observe: Observe) {
+    this.#observe = observe;
+    this.#adapter = this.#open(file);
+    this.#keyv = new Keyv({ store: this.#adapter });
+    // With a listener keyv answers as if the key were not there, and throws nothing.
+    this.#keyv.on('error', (error: unknown) => this.#failed('query', error));
+  }
+
+  find<T>(key: string): Promise<T | undefined> {
+    return this.#keyv.get<T>(key);
+  }
+
+  findMany<T>(keys: string[]): Promise<(T | undefined)[]> {
+    return this.#keyv.getMany<T>(keys);
+  }
+
+  /** All or none; whether they were written. */
+  async put(entries: { key: string; value: unknown }[]): Promise<boolean> {
+    const written = await this.#keyv.setMany(entries);
+    return written.every(Boolean);
+  }
+
+  async remove(key: string): Promise<void> {
+    await this.#keyv.delete(key);
+  }
+
+  /** What follows the prefix, and the value, in the order of the keys. */
+  async *scan<T>(prefix: string): AsyncGenerator<[string, T], void> {
+    try {
+      for await (const [key, text] of this.#adapter.entries(prefix)) {
+        const kept = await this.#keyv.decode<T>(text);
+        if (kept?.value !== undefined) yield [key.slice(prefix.length), kept.value];
+      }
+    } catch (error) {
+      this.#failed('scan', error);
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#keyv.disconnect();
+  }
+
+  #open(file: string): SqliteKeyv {
+    try {
+      return new SqliteKeyv(file, (aside) =>
+        this.#failed('open', `${file} was no readable database; it is put aside as ${aside}`),
+      );
+    } catch (error) {
+      this.#failed('open', error);
+      return new SqliteKeyv(':memory:');
+    }
+  }
+
+  #failed(operation: string, error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    this.#observe({ kind: 'names-failed', operation, message });
+  }
+}
+
+class KeyvTags implements TagStore {
+  readonly #table: NameTable;
+
+  constructor(table: NameTable) {
+    this.#table = table;
   }
 
   find(repository: Repository, tag: string): Promise<TagRecord | undefined> {
-    return this.#keyv.get<TagRecord>(tagKey(repository, tag));
+    return this.#table.find<TagRecord>(tagKey(repository, tag));
   }
 
   async seen(
@@ -122,52 +191,117 @@ class KeyvTags implements TagStore {
         ? [{ ...latest, lastSeenMs: wallMs }, ...older]
         : [{ digest, firstSeenMs: wallMs, lastSeenMs: wallMs }, ...before].slice(0, historyMax);
     const record = { digest, mediaType, sizeBytes: size, checkedMs: wallMs, history };
-    await this.#keyv.set(tagKey(repository, tag), record);
+    const entry = { key: tagKey(repository, tag), value: record };
+    await this.#table.put(latest === undefined ? [entry, repositoryEntry(repository)] : [entry]);
     return record;
+  }
+
+  async remove(repository: Repository, tag: string): Promise<void> {
+    await this.#table.remove(tagKey(repository, tag));
+    await forgetIfEmpty(this.#table, repository);
+  }
+
+  async *walk(repository: Repository): AsyncGenerator<{ tag: string; record: TagRecord }, void> {
+    for await (const [tag, record] of this.#table.scan<TagRecord>(tagKey(repository, ''))) {
+      yield { tag, record };
+    }
   }
 }
 
 class KeyvLinks implements LinkStore {
-  readonly #keyv: Keyv;
-  readonly #adapter: SqliteKeyv;
-  readonly #hot = new LRUCache<string, Link>({ max: linksMax });
+  readonly #table: NameTable;
+  /** Of what could not be written the memory is all there is: it is found, and written the next time. */
+  readonly #hot = new LRUCache<string, { readonly link: Link; readonly isWritten: boolean }>({
+    max: linksMax,
+  });
 
-  constructor(keyv: Keyv, adapter: SqliteKeyv) {
-    this.#keyv = keyv;
-    this.#adapter = adapter;
+  constructor(table: NameTable) {
+    this.#table = table;
   }
 
   async find(repository: Repository, digest: Digest): Promise<Link | undefined> {
     const key = linkKey(repository, digest);
     const hot = this.#hot.get(key);
-    if (hot !== undefined) return hot;
-    const found = await this.#keyv.get<Link>(key);
-    if (found !== undefined) this.#hot.set(key, found);
-    return found;
+    if (hot !== undefined) return hot.link;
+    const link = await this.#table.find<Link>(key);
+    if (link !== undefined) this.#hot.set(key, { link, isWritten: true });
+    return link;
   }
 
   async add(repository: Repository, links: readonly Link[]): Promise<void> {
-    const entries: { key: string; value: unknown }[] = [];
+    const wanted = new Map<string, Link>();
     for (const link of links) {
       const key = linkKey(repository, link.digest);
-      if (this.#hot.has(key)) continue;
-      this.#hot.set(key, link);
-      entries.push({ key, value: link });
+      const hot = this.#hot.get(key);
+      if (hot?.isWritten === true && holds(hot.link, link)) continue;
+      if (!holds(wanted.get(key), link)) wanted.set(key, link);
     }
-    if (entries.length === 0) return;
-    if (links.some(({ kind }) => kind === 'manifest')) {
-      entries.push({ key: `repository ${repositoryKey(repository)}`, value: repository });
+    if (wanted.size === 0) return;
+    const written = await this.#table.findMany<Link>([...wanted.keys()]);
+    for (const [at, [key, link]] of [...wanted].entries()) {
+      const kept = written[at];
+      if (kept === undefined || !holds(kept, link)) continue;
+      this.#hot.set(key, { link: kept, isWritten: true });
+      wanted.delete(key);
     }
-    await this.#keyv.setMany(entries);
+    await this.#write(repository, wanted);
   }
 
-  async *repositories(): AsyncIterable<Repository> {
-    for await (const [key] of this.#adapter.entries('repository ')) {
-      const text = key.slice('repository '.length);
+  async remove(repository: Repository, digest: Digest): Promise<void> {
+    const key = linkKey(repository, digest);
+    this.#hot.delete(key);
+    await this.#table.remove(key);
+    await forgetIfEmpty(this.#table, repository);
+  }
+
+  async *repositories(): AsyncGenerator<Repository, void> {
+    for await (const [text] of this.#table.scan(repositoryPrefix)) {
       const slash = text.indexOf('/');
       yield { registry: text.slice(0, slash), name: text.slice(slash + 1) };
     }
   }
+
+  async #write(repository: Repository, links: ReadonlyMap<string, Link>): Promise<void> {
+    if (links.size === 0) return;
+    const entries: { key: string; value: unknown }[] = [];
+    let hasManifest = false;
+    for (const [key, link] of links) {
+      entries.push({ key, value: link });
+      hasManifest ||= link.kind === 'manifest';
+    }
+    if (hasManifest) entries.push(repositoryEntry(repository));
+    const isWritten = await this.#table.put(entries);
+    for (const [key, link] of links) this.#hot.set(key, { link, isWritten });
+  }
+}
+
+/** Whether what is kept says all that a new link would. */
+function holds(kept: Link | undefined, link: Link): boolean {
+  return kept !== undefined && (kept.kind === 'manifest' || kept.kind === link.kind);
+}
+
+/**
+ * Takes a repository that has neither tag nor manifest from the list. The entry goes first and comes
+ * back: so one that is written meanwhile by somebody else is never lost.
+ */
+async function forgetIfEmpty(table: NameTable, repository: Repository): Promise<void> {
+  const entry = repositoryEntry(repository);
+  await table.remove(entry.key);
+  if (await hasNames(table, repository)) await table.put([entry]);
+}
+
+async function hasNames(table: NameTable, repository: Repository): Promise<boolean> {
+  for await (const _ of table.scan(tagKey(repository, ''))) return true;
+  for await (const [, { kind }] of table.scan<Link>(`link ${repositoryKey(repository)} `)) {
+    if (kind === 'manifest') return true;
+  }
+  return false;
+}
+
+const repositoryPrefix = 'repository ';
+
+function repositoryEntry(repository: Repository): { key: string; value: unknown } {
+  return { key: repositoryPrefix + repositoryKey(repository), value: repository };
 }
 
 function tagKey(repository: Repository, tag: string): string {

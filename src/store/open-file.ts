@@ -1,6 +1,5 @@
 import { MirrorError } from '../oci/errors.ts';
 import type { Lease } from '../base/reader.ts';
-import type { ByteRange } from '../base/intervals.ts';
 import { chunkBytes, type Chunk, type ChunkCache, type ChunkMap } from './chunk-cache.ts';
 import type { DiskFile } from './disk.ts';
 
@@ -54,14 +53,14 @@ export class OpenFile {
   /**
    * Bytes from `position` up to `available`, at most one chunk of them: from memory when they are
    * there, else from the disk.
-   * @param isOnDisk whether a whole range may be read from the file (all of a committed file may)
+   * @param onDiskTo where the run of bytes ends that begins at a position and is on the disk
    * @throws MirrorError DISK_FAILED
    */
   async lease(
     position: number,
     available: number,
     sizeBytes: number,
-    isOnDisk: (range: ByteRange) => boolean,
+    onDiskTo: (position: number) => number,
   ): Promise<Lease> {
     const index = Math.floor(position / chunkBytes);
     const base = index * chunkBytes;
@@ -73,14 +72,16 @@ export class OpenFile {
       if (loading === undefined) break;
       await loading;
     }
-    if (isOnDisk({ start: base, end: base + length })) {
+    if (onDiskTo(base) >= base + length) {
       const chunk = this.#cache.begin(this.chunks, index, 0, length);
       if (chunk !== undefined) {
         await this.#load(chunk, length);
         return this.#leaseOf(chunk, position - base, available - base);
       }
     }
-    const bytes = Buffer.allocUnsafeSlow(Math.min(privateReadBytes, available - position));
+    // Behind what is written, the file has holes that read as zeros.
+    const end = Math.min(available, onDiskTo(position), position + privateReadBytes);
+    const bytes = Buffer.allocUnsafeSlow(end - position);
     await this.#readExactly(bytes, position);
     return { bytes, isShared: false, release: () => {} };
   }

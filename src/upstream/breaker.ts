@@ -3,9 +3,14 @@ import type { Clock } from '../base/clock.ts';
 /** Failures in a row that open the circuit; a lost answer among healthy ones is no outage. */
 const failuresToOpen = 5;
 
-/** First and longest time before the next attempt is let through; it doubles in between. */
-const cooldownFirstMs = 1_000;
-const cooldownMaxMs = 30_000;
+/**
+ * First and longest time before the next attempt is let through; it doubles in between. A refusal
+ * costs nobody a wait, so it is tried again soon; an attempt that times out makes its client wait.
+ */
+const cooldownMs = {
+  refused: { first: 250, max: 2_000 },
+  timeout: { first: 1_000, max: 15_000 },
+} as const;
 
 /**
  * Remembers that one URL does not answer, so that the second request of an outage costs no wait.
@@ -18,7 +23,7 @@ export class Breaker {
   readonly #clock: Clock;
   readonly #random: () => number;
   #failures = 0;
-  #cooldownMs = cooldownFirstMs;
+  #openings = 0;
   #openUntilMs: number | undefined;
   #isProbing = false;
 
@@ -43,7 +48,7 @@ export class Breaker {
   succeeded(): boolean {
     const wasOpen = this.isOpen;
     this.#failures = 0;
-    this.#cooldownMs = cooldownFirstMs;
+    this.#openings = 0;
     this.#openUntilMs = undefined;
     this.#isProbing = false;
     return wasOpen;
@@ -55,9 +60,10 @@ export class Breaker {
     const wasOpen = this.isOpen;
     if (!wasOpen && how === 'refused' && this.#failures < failuresToOpen) return false;
     // Half to full length, at random, so that many mirrors do not knock together.
-    const waitMs = this.#cooldownMs * (0.5 + this.#random() / 2);
+    const { first, max } = cooldownMs[how];
+    const waitMs = Math.min(first * 2 ** this.#openings, max) * (0.5 + this.#random() / 2);
     this.#openUntilMs = this.#clock.monotonicMs() + waitMs;
-    this.#cooldownMs = Math.min(this.#cooldownMs * 2, cooldownMaxMs);
+    this.#openings += 1;
     this.#isProbing = false;
     return !wasOpen;
   }

@@ -4,23 +4,28 @@ export interface Challenge {
   readonly parameters: Readonly<Record<string, string>>;
 }
 
-/** No real challenge comes near it; what is longer is not read. */
+/** Of all lines together. No real challenge comes near it; a line that goes beyond is not read. */
 const headerLengthMax = 8 * 1024;
 
 const token = /[A-Za-z0-9!#$%&'*+.^_`|~-]+/y;
 const quoted = /"((?:[^"\\]|\\.)*)"/y;
+/** Wider than the grammar's token: some registries send the realm, a URL, without quotes. */
+const unquoted = /[^\s",]+/y;
 const space = /[ \t]*/y;
 const token68 = /[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/y;
 
 /**
  * Reads challenges as real registries send them: several in one line or several lines, commas inside
  * quotes, unquoted values, blanks around `=`. What cannot be read ends the line; what was read counts.
- * RFC 9110, 11.6.1.
+ * Never throws; time is linear in the length. Source: RFC 9110, 11.6.1.
  */
 export function parseChallenges(lines: readonly string[]): Challenge[] {
   const found: Challenge[] = [];
+  let left = headerLengthMax;
   for (const line of lines) {
-    if (line.length <= headerLengthMax) readLine(line, found);
+    if (line.length > left) continue;
+    left -= line.length;
+    readLine(line, found);
   }
   return found;
 }
@@ -57,7 +62,7 @@ function readLine(line: string, found: Challenge[]): void {
     if (line[at] === '=' && parameters !== undefined) {
       at += 1;
       take(space);
-      const value = take(quoted)?.[1]?.replaceAll(/\\(.)/g, '$1') ?? take(token)?.[0];
+      const value = take(quoted)?.[1]?.replaceAll(/\\(.)/g, '$1') ?? take(unquoted)?.[0];
       if (value === undefined) return;
       parameters[word.toLowerCase()] ??= value;
       continue;

@@ -105,13 +105,25 @@ export class RegistryClient implements Upstream {
     }
     const acceptsRanges = headerText(answer, 'accept-ranges') === 'bytes' || answer.status === 206;
     if (answer.status === 200) {
-      return { start: 0, sizeBytes: contentLength(answer), acceptsRanges, body: answer.body };
+      return {
+        start: 0,
+        sizeBytes: contentLength(answer),
+        acceptsRanges,
+        isOpenEnded: true,
+        body: answer.body,
+      };
     }
     const range = parseContentRange(headerText(answer, 'content-range'));
     if (range === undefined || part === undefined || range.start !== part.start) {
       throw this.#broken(answer, 'it sent another part of a blob than it was asked for');
     }
-    return { start: range.start, sizeBytes: range.sizeBytes, acceptsRanges, body: answer.body };
+    return {
+      start: range.start,
+      sizeBytes: range.sizeBytes,
+      acceptsRanges,
+      isOpenEnded: range.end === range.sizeBytes,
+      body: answer.body,
+    };
   }
 
   async describeBlob(

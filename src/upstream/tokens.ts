@@ -3,27 +3,40 @@ import type { Clock } from '../base/clock.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { findChallenge, type Challenge } from './challenge.ts';
 
+/** A login at an upstream, as the operator configured it. Never shown, never in a message. */
 export interface Credentials {
   readonly username: string;
   readonly password: string;
 }
 
-/** Sends the GET for a token: no redirects, at most 1 MiB of answer. */
+/**
+ * Sends the GET for a token. Follows no redirect, reads at most 1 MiB of answer, stops with the signal;
+ * may throw anything, which counts as no answer.
+ */
 export type FetchToken = (
   url: string,
   headers: Record<string, string>,
   signal: AbortSignal | undefined,
-) => Promise<{ readonly status: number; readonly body: Uint8Array }>;
+) => Promise<{
+  readonly status: number;
+  readonly body: Uint8Array;
+  /** What Retry-After said, when it did. */
+  readonly retryAfterSeconds?: number | undefined;
+}>;
 
+/** What a `TokenSource` needs of the outside. */
 export interface TokenSourceOptions {
+  /** The upstream's name, for messages. */
   readonly registry: string;
+  /** Asked for each time, so that a changed secret is used at once. */
   readonly credentials: () => Promise<Credentials | undefined>;
   readonly clock: Clock;
+  /** Whether a token may be fetched from there: see `realmPolicy`. */
   readonly realmAllowed: (realm: URL) => boolean;
   readonly fetchToken: FetchToken;
 }
 
-/** Tokens kept: one a repository and credential. The oldest goes first. */
+/** Tokens kept: one a repository and credential, some 2 kB each. The least recently used goes first. */
 const tokensMax = 1_000;
 
 /** When a token server does not say; distribution, docs/spec/auth/token. */
@@ -31,17 +44,31 @@ const defaultLifetimeSeconds = 60;
 
 const tokenTimeoutMs = 10_000;
 
+/** After a 429 without Retry-After. */
+const limitedSeconds = 10;
+
 interface Token {
   readonly header: string;
   readonly expiresMs: number;
+  /** What it was issued for: the challenge's own scope, where that is not the one we would build. */
+  readonly scope: string;
+}
+
+interface Want {
+  readonly challenge: Challenge;
+  /** What we need it for; tokens are kept by this. */
+  readonly need: string;
+  /** What the token server is asked for. */
+  readonly scope: string;
+  readonly credentials: Credentials | undefined;
 }
 
 /**
  * Authorization for one URL of one upstream: Bearer tokens, Basic, or none.
  *
  * A token is kept by realm, service, scope *and credential*, for its life less a margin, measured from
- * its receipt; whoever asks meanwhile shares one request. Once the challenge is known, tokens are
- * fetched before they are asked for, so a request does not pay for its first 401.
+ * its receipt; whoever asks meanwhile shares one request. Once a challenge has led to a token, tokens
+ * are fetched before they are asked for, so a request does not pay for its first 401.
  */
 export class TokenSource {
   readonly #options: TokenSourceOptions;
@@ -53,12 +80,26 @@ export class TokenSource {
     this.#options = options;
   }
 
-  /** The header for a scope, such as `repository:library/alpine:pull`; undefined while none is needed. */
+  /**
+   * The header for a scope, such as `repository:library/alpine:pull`; undefined while none is needed.
+   * @throws MirrorError as `authorizationAfter`; the signal's reason
+   */
   async authorizationFor(scope: string, signal?: AbortSignal): Promise<string | undefined> {
-    if (this.#known === undefined) return undefined;
+    const known = this.#known;
+    if (known === undefined) return undefined;
     const credentials = await this.#options.credentials();
-    if (this.#known.scheme === 'basic') return basicOf(credentials);
-    return (await this.#token(this.#known, scope, credentials, signal)).header;
+    if (known.scheme === 'basic') return basicOf(credentials);
+    const want = { challenge: known, need: scope, scope, credentials };
+    // Public ECR has one scope, «aws», for all: what the last 401 named is right the next time, too.
+    const learnt = this.#tokens.get(this.#keyOf(want))?.scope ?? scope;
+    try {
+      return (await this.#token({ ...want, scope: learnt }, signal)).header;
+    } catch (error) {
+      // A registry whose token server has moved says so in the 401 of the next request.
+      const isForgotten = isMirrorError(error) && error.code !== 'UPSTREAM_LIMITED';
+      if (isForgotten && this.#known === known) this.#known = undefined;
+      throw error;
+    }
   }
 
   /**
@@ -66,7 +107,7 @@ export class TokenSource {
    * credentials.
    * @param refused the header that was sent, so that only that token is thrown away
    * @throws MirrorError DENIED for a realm that is not allowed or a refused login;
-   *   UPSTREAM_UNAVAILABLE, UPSTREAM_LIMITED from the token server
+   *   UPSTREAM_UNAVAILABLE, UPSTREAM_LIMITED from the token server; the signal's reason
    */
   async authorizationAfter(
     lines: readonly string[],
@@ -77,49 +118,56 @@ export class TokenSource {
     const challenge = findChallenge(lines);
     if (challenge === undefined) return undefined;
     const credentials = await this.#options.credentials();
-    this.#known = challenge;
     if (challenge.scheme === 'basic') {
+      this.#known = challenge;
       const header = basicOf(credentials);
       // The same login again would be refused again.
       return header === refused ? undefined : header;
     }
-    const wanted = challenge.parameters['scope'] ?? scope;
-    const key = this.#keyOf(challenge, wanted, credentials);
+    const asked = challenge.parameters['scope'] ?? '';
+    const want = { challenge, need: scope, scope: asked === '' ? scope : asked, credentials };
+    const key = this.#keyOf(want);
     if (this.#tokens.get(key)?.header === refused) this.#tokens.delete(key);
-    const { header } = await this.#token(challenge, wanted, credentials, signal);
+    const { header } = await this.#token(want, signal);
+    this.#known = challenge;
     return header;
   }
 
-  async #token(
-    challenge: Challenge,
-    scope: string,
-    credentials: Credentials | undefined,
-    signal: AbortSignal | undefined,
-  ): Promise<Token> {
-    const key = this.#keyOf(challenge, scope, credentials);
+  async #token(want: Want, signal: AbortSignal | undefined): Promise<Token> {
+    signal?.throwIfAborted();
+    const key = this.#keyOf(want);
     const kept = this.#tokens.get(key);
-    if (kept !== undefined && this.#options.clock.monotonicMs() < kept.expiresMs) return kept;
-    let fetching = this.#fetching.get(key);
-    if (fetching === undefined) {
-      // Shared, so it does not end with the one who happened to ask first.
-      fetching = this.#fetch(challenge, scope, credentials).finally(() =>
-        this.#fetching.delete(key),
-      );
-      this.#fetching.set(key, fetching);
+    const isGood = kept?.scope === want.scope && this.#options.clock.monotonicMs() < kept.expiresMs;
+    if (kept !== undefined && isGood) {
+      this.#keep(key, kept);
+      return kept;
     }
-    const token = await orAborted(fetching, signal);
+    const flight = `${key}\n${want.scope}`;
+    let fetching = this.#fetching.get(flight);
+    if (fetching === undefined) {
+      // Shared, so it does not end with the one who happened to ask first; kept once, by the flight,
+      // so that a slow waiter does not bring back what a 401 has thrown away since.
+      fetching = this.#fetch(want)
+        .then((token) => {
+          this.#keep(key, token);
+          return token;
+        })
+        .finally(() => this.#fetching.delete(flight));
+      // All who wait may have left before it fails.
+      fetching.catch(() => {});
+      this.#fetching.set(flight, fetching);
+    }
+    return orAborted(fetching, signal);
+  }
+
+  #keep(key: string, token: Token): void {
     this.#tokens.delete(key);
     this.#tokens.set(key, token);
     const [oldest] = this.#tokens.keys();
     if (this.#tokens.size > tokensMax && oldest !== undefined) this.#tokens.delete(oldest);
-    return token;
   }
 
-  async #fetch(
-    challenge: Challenge,
-    scope: string,
-    credentials: Credentials | undefined,
-  ): Promise<Token> {
+  async #fetch({ challenge, scope, credentials }: Want): Promise<Token> {
     const realm = this.#realmOf(challenge);
     const { service } = challenge.parameters;
     if (service !== undefined) realm.searchParams.set('service', service);
@@ -138,9 +186,7 @@ export class TokenSource {
       throw new MirrorError(
         'UPSTREAM_LIMITED',
         `the token server ${realm.host} limits our requests (429)`,
-        {
-          retryAfterSeconds: 10,
-        },
+        { retryAfterSeconds: answer.retryAfterSeconds ?? limitedSeconds },
       );
     }
     const token = answer.status === 200 ? readToken(answer.body) : undefined;
@@ -153,16 +199,13 @@ export class TokenSource {
     const lifetimeMs = token.lifetimeSeconds * 1000;
     const marginMs = Math.min(lifetimeMs / 10, 30_000);
     const expiresMs = this.#options.clock.monotonicMs() + lifetimeMs - marginMs;
-    return { header: `Bearer ${token.text}`, expiresMs };
+    return { header: `Bearer ${token.text}`, expiresMs, scope };
   }
 
   async #ask(realm: URL, headers: Record<string, string>): ReturnType<FetchToken> {
+    const timeout = AbortSignal.timeout(tokenTimeoutMs);
     try {
-      return await this.#options.fetchToken(
-        realm.href,
-        headers,
-        AbortSignal.timeout(tokenTimeoutMs),
-      );
+      return await orAborted(this.#options.fetchToken(realm.href, headers, timeout), timeout);
     } catch (cause) {
       if (isMirrorError(cause)) throw cause;
       throw new MirrorError(
@@ -184,12 +227,12 @@ export class TokenSource {
     );
   }
 
-  #keyOf(challenge: Challenge, scope: string, credentials: Credentials | undefined): string {
+  #keyOf({ challenge, need, credentials }: Want): string {
     const { realm = '', service = '' } = challenge.parameters;
     const secret =
       credentials === undefined ? '' : `${credentials.username}:${credentials.password}`;
     const who = createHash('sha256').update(secret).digest('base64');
-    return [realm, service, scope, who].join('\n');
+    return [realm, service, need, who].join('\n');
   }
 }
 

@@ -167,7 +167,6 @@ export class Transport {
       new MirrorError(
         'UPSTREAM_UNAVAILABLE',
         `upstream ${this.#options.registry} did not answer a moment ago and is not asked again yet`,
-        { retryAfterSeconds: 5 },
       )
     );
   }

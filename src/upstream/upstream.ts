@@ -77,6 +77,8 @@ export interface BlobBody {
   /** Size of the whole blob; undefined when upstream does not say. */
   readonly sizeBytes: number | undefined;
   readonly acceptsRanges: boolean;
+  /** The body goes on to the end of the blob. */
+  readonly isOpenEnded: boolean;
   /** Bytes from `start` on; errors, or simply ends early, when upstream breaks off. */
   readonly body: Readable;
 }
