@@ -24,6 +24,8 @@ export function parseRange(header: string | undefined, sizeBytes: number): ByteR
   const ranges: ByteRange[] = [];
   let total = 0;
   for (const spec of specs) {
+    // Empty elements of a list are legal and mean nothing: RFC 9110, 5.6.1.
+    if (spec.trim() === '' && specs.length > 1) continue;
     const range = parseSpec(spec.trim(), sizeBytes);
     if (range === undefined) continue;
     total += range.end - range.start;
@@ -45,7 +47,7 @@ export function parseRange(header: string | undefined, sizeBytes: number): ByteR
 }
 
 function parseSpec(spec: string, sizeBytes: number): ByteRange | undefined {
-  const match = /^(\d{0,15})-(\d{0,15})$/.exec(spec);
+  const match = /^(\d{0,20})-(\d{0,20})$/.exec(spec);
   if (match === null || spec === '-') throw invalid('it is malformed');
   const [, first, last] = match;
   if (first === '') {

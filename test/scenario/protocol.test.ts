@@ -189,7 +189,7 @@ describe('the registry door', () => {
     assert.equal(parts.length, 1024);
     for (const [at, part] of parts.entries()) {
       const start = starts[at]!;
-      const [head = '', content] = [
+      const [head, content] = [
         part.slice(0, part.indexOf('\r\n\r\n')),
         part.slice(part.indexOf('\r\n\r\n') + 4, -2),
       ];

@@ -18,6 +18,14 @@ function many(count: number): string {
 describe('ranges', () => {
   const headers: [header: string, expected: number[][]][] = [
     ['bytes=0-0', [[0, 1]]],
+    ['bytes=0-9223372036854775807', [[0, 1000]]],
+    [
+      'bytes=0-1,,4-5',
+      [
+        [0, 2],
+        [4, 6],
+      ],
+    ],
     ['bytes=0-1', [[0, 2]]],
     ['bytes=0-999', [[0, 1000]]],
     ['bytes=500-', [[500, 1000]]],
