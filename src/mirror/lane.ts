@@ -27,6 +27,7 @@ export class Lane {
   #windowBytes = 0;
   /** It waits for the disk, so upstream is not to blame for silence. */
   #isWaitingForDisk = false;
+  #diskMs = 0;
 
   constructor(segment: Segment, body: BlobBody, ingest: Ingest, clock: Clock) {
     this.segment = segment;
@@ -49,12 +50,15 @@ export class Lane {
   }
 
   get isMeasured(): boolean {
-    return this.#clock.monotonicMs() - this.#startMs >= measureMs;
+    return !this.#isWaitingForDisk && this.#clock.monotonicMs() - this.#startMs >= measureMs;
   }
 
-  /** Bytes a second since it began; never 0. */
+  /**
+   * Bytes a second since it began, without the time in which the disk could not follow: what the link
+   * gives. Never 0.
+   */
   get rate(): number {
-    const seconds = (this.#clock.monotonicMs() - this.#startMs) / 1000;
+    const seconds = (this.#clock.monotonicMs() - this.#startMs - this.#diskMs) / 1000;
     return Math.max(1, this.#bytes / Math.max(seconds, 0.001));
   }
 
@@ -78,10 +82,12 @@ export class Lane {
         segment.position = writer.position;
         if (segment.position >= segment.end) break;
         if (behind === undefined) continue;
+        const sinceMs = this.#clock.monotonicMs();
         this.#isWaitingForDisk = true;
         await behind;
         this.#isWaitingForDisk = false;
         this.#lastByteMs = this.#clock.monotonicMs();
+        this.#diskMs += this.#lastByteMs - sinceMs;
       }
       // Without an announced size, the clean end of the body is the size.
       if (segment.end === Infinity) {

@@ -11,8 +11,14 @@
 /** A piece of a blob: large enough that a system call is cheap beside its copy. */
 export const chunkBytes = 256 * 1024;
 
-/** Memory for chunks: 256 of them. Beyond it readers use small buffers of their own. */
-export const chunkCacheBytesDefault = 64 * 1024 * 1024;
+/** Memory for chunks: 192 of them. Beyond it readers use small buffers of their own. */
+export const chunkCacheBytesDefault = 48 * 1024 * 1024;
+
+/** What a reader gets for itself when all chunk memory is held by others: the floor for one client. */
+export const smallBufferBytes = 64 * 1024;
+
+/** Small buffers kept for the next reader that needs one: 4 MiB. */
+const smallFreeMax = 64;
 
 /** The chunks of one file, by index. The file owns the map and drops it when it closes. */
 export type ChunkMap = Map<number, Chunk>;
@@ -42,6 +48,7 @@ export class ChunkCache {
   /** Idle chunks, the least recently used first. */
   readonly #idle = new Set<Chunk>();
   readonly #free: Buffer[] = [];
+  readonly #smallFree: Buffer[] = [];
   #allocatedBytes = 0;
 
   constructor(capacityBytes: number = chunkCacheBytesDefault) {
@@ -83,6 +90,15 @@ export class ChunkCache {
     if (chunk.holders > 0) return;
     if (chunk.home.get(chunk.index) === chunk && chunk.to > chunk.from) this.#idle.add(chunk);
     else this.#discard(chunk);
+  }
+
+  /** A buffer of `smallBufferBytes` for one reader alone, outside the cap. */
+  borrowSmall(): Buffer {
+    return this.#smallFree.pop() ?? Buffer.allocUnsafeSlow(smallBufferBytes);
+  }
+
+  giveBackSmall(buffer: Buffer): void {
+    if (this.#smallFree.length < smallFreeMax) this.#smallFree.push(buffer);
   }
 
   /** Forgets a file's chunks; those that somebody holds are freed by their last holder. */

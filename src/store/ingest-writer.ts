@@ -13,7 +13,7 @@ export interface WriterHost {
 }
 
 /** Writes that one writer has under way; more would only grow memory, the disk being the limit then. */
-const flushesMax = 4;
+const flushesMax = 16;
 
 /** Fills a blob from one position on. Bytes are readable as soon as `append` has taken them. */
 export class IngestWriter {

@@ -3,9 +3,6 @@ import type { Lease } from '../base/reader.ts';
 import { chunkBytes, type Chunk, type ChunkCache, type ChunkMap } from './chunk-cache.ts';
 import type { DiskFile } from './disk.ts';
 
-/** What a reader gets for itself when all chunk memory is held by others: the floor for one client. */
-export const privateReadBytes = 64 * 1024;
-
 /**
  * An open blob file, shared by everybody who reads it and by the ingest that writes it. Counted: the
  * last holder's `release` closes the descriptor, so a file that was unlinked meanwhile stays readable.
@@ -80,10 +77,28 @@ export class OpenFile {
       }
     }
     // Behind what is written, the file has holes that read as zeros.
-    const end = Math.min(available, onDiskTo(position), position + privateReadBytes);
-    const bytes = Buffer.allocUnsafeSlow(end - position);
-    await this.#readExactly(bytes, position);
-    return { bytes, isShared: false, release: () => {} };
+    return this.#readSmall(position, Math.min(available, onDiskTo(position)));
+  }
+
+  /** Without shared memory: a small buffer that only this reader has. */
+  async #readSmall(position: number, end: number): Promise<Lease> {
+    const buffer = this.#cache.borrowSmall();
+    const bytes = buffer.subarray(0, end - position);
+    try {
+      await this.#readExactly(bytes, position);
+    } catch (error) {
+      this.#cache.giveBackSmall(buffer);
+      throw error;
+    }
+    let held = true;
+    return {
+      bytes,
+      isShared: false,
+      release: () => {
+        if (held) this.#cache.giveBackSmall(buffer);
+        held = false;
+      },
+    };
   }
 
   /** Readers of the same chunk wait for one read of it. */
