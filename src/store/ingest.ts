@@ -3,11 +3,14 @@ import { Intervals, type ByteRange } from '../base/intervals.ts';
 import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
 import { MirrorError } from '../oci/errors.ts';
 import type { Lease, Reader } from '../base/reader.ts';
-import { chunkBytes, type ChunkCache } from './chunk-cache.ts';
+import type { ChunkCache } from './chunk-cache.ts';
 import type { Content } from './content.ts';
 import type { HashRun } from './hashing.ts';
 import { IngestWriter } from './ingest-writer.ts';
 import type { OpenFile } from './open-file.ts';
+
+/** What is handed to the hashing thread at once: each hand-over wakes it, and costs as much as 100 kB. */
+const hashStepBytes = 1024 * 1024;
 
 /**
  * A blob that is arriving: a sparse temporary file, the set of what is filled, and whoever waits.
@@ -243,7 +246,7 @@ export class Ingest implements Content {
 
   #markWritten(from: number, to: number): void {
     this.#written.add(from, to);
-    if (this.#size === undefined || this.#size > chunkBytes) this.#hashWritten();
+    if (this.#written.runEnd(0) - this.#hashedTo >= hashStepBytes) this.#hashWritten();
   }
 
   #markFilled(from: number, to: number): void {
