@@ -4,9 +4,17 @@ import { blobMediaType } from '../oci/descriptor.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { mediaTypes } from '../oci/manifest.ts';
 import { referenceText, repositoryKey, type Repository } from '../oci/reference.ts';
+import type { ListAnswer } from '../mirror/listings.ts';
 import type { ManifestAnswer } from '../mirror/manifests.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import { addWarning, commonHeaders, contentHeaders, sendError, sendJson } from './answers.ts';
+import {
+  addWarning,
+  commonHeaders,
+  contentHeaders,
+  sendError,
+  sendJson,
+  type HeaderList,
+} from './answers.ts';
 import { bytesReader } from './bytes-reader.ts';
 import { catalogPage, nextLink, pageOfList } from './paging.ts';
 import { parseTarget, type RegistryRequest } from './request.ts';
@@ -210,15 +218,10 @@ export class RegistryRoutes {
     isHead: boolean,
   ): Promise<void> {
     const listing = this.#mirror.tags(repository);
-    const { items, outcome, warning } = await withDeadline(
-      listing,
-      repository,
-      'UPSTREAM_UNAVAILABLE',
-    );
-    facts.outcome = outcome;
-    const headers = commonHeaders(ns);
-    headers.push('X-Cache', outcome);
-    if (warning !== undefined) addWarning(headers, warning, undefined);
+    const answer = await withDeadline(listing, repository, 'UPSTREAM_UNAVAILABLE');
+    const { items } = answer;
+    facts.outcome = answer.outcome;
+    const headers = listHeaders(ns, answer);
     const { items: tags, next } = pageOfList(items, page);
     if (next !== undefined) headers.push('Link', nextLink(path, page, next, ns));
     const body = { name: repository.name, tags };
@@ -233,15 +236,10 @@ export class RegistryRoutes {
   ): Promise<void> {
     facts.reference = digest;
     const listing = this.#mirror.referrers(repository, digest);
-    const { items, outcome, warning } = await withDeadline(
-      listing,
-      repository,
-      'UPSTREAM_UNAVAILABLE',
-    );
-    facts.outcome = outcome;
-    const headers = commonHeaders(ns);
-    headers.push('X-Cache', outcome);
-    if (warning !== undefined) addWarning(headers, warning, undefined);
+    const answer = await withDeadline(listing, repository, 'UPSTREAM_UNAVAILABLE');
+    const { items } = answer;
+    facts.outcome = answer.outcome;
+    const headers = listHeaders(ns, answer);
     let manifests = items;
     if (artifactType !== undefined) {
       manifests = items.filter(
@@ -271,6 +269,13 @@ export class RegistryRoutes {
       isHead,
     );
   }
+}
+
+function listHeaders(ns: string | undefined, answer: ListAnswer<unknown>): HeaderList {
+  const headers = commonHeaders(ns);
+  headers.push('X-Cache', answer.outcome);
+  if (answer.warning !== undefined) addWarning(headers, answer.warning, undefined);
+  return headers;
 }
 
 function refuseWrites(request: IncomingMessage): void {

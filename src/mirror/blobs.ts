@@ -54,11 +54,6 @@ export class Blobs {
     this.#observe = parts.observe;
   }
 
-  /** Running fills, for the admin pages. */
-  get fills(): ReadonlySet<Fill> {
-    return this.#fills;
-  }
-
   async find(repository: Repository, digest: Digest, from: MirroredUpstream): Promise<BlobAnswer> {
     let link = await this.#links.find(repository, digest);
     for (let tries = 1; ; tries += 1) {
@@ -114,10 +109,6 @@ export class Blobs {
     }
     const { sizeBytes } = await this.#confirm(repository, digest, from);
     return { sizeBytes, outcome: 'MISS' };
-  }
-
-  has(digest: Digest): Promise<boolean> {
-    return this.#store.has(digest);
   }
 
   /** Fetches what a served manifest names before it is asked for, behind what clients wait for. */

@@ -7,7 +7,6 @@ import type { Reference, Repository } from '../oci/reference.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import type { Names } from '../store/names.ts';
 import { Blobs, type BlobAnswer } from './blobs.ts';
-import type { Fill } from './fill.ts';
 import { Listings, type ListAnswer } from './listings.ts';
 import { Manifests, type ManifestAnswer, type ManifestWithBytes } from './manifests.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
@@ -70,10 +69,6 @@ export class Mirror {
   /** Whether a registry is one of the configured upstreams: the closed list that requests choose from. */
   has(registry: string): boolean {
     return this.#upstreams.has(registry);
-  }
-
-  get fills(): ReadonlySet<Fill> {
-    return this.#blobs.fills;
   }
 
   /**
