@@ -14,15 +14,32 @@ const linesMax = 400;
 const allowed: Record<string, { folders: string[]; packages: string[] }> = {
   oci: { folders: [], packages: [] },
   base: { folders: [], packages: [] },
+  api: { folders: ['oci', 'base'], packages: ['zod'] },
   store: { folders: ['oci', 'base'], packages: ['keyv', 'lru-cache'] },
   upstream: { folders: ['oci', 'base'], packages: ['undici'] },
-  mirror: { folders: ['oci', 'base', 'store', 'upstream'], packages: ['lru-cache'] },
+  mirror: {
+    folders: ['oci', 'base', 'store', 'upstream'],
+    packages: ['lru-cache', 'picomatch', 'semver'],
+  },
   access: { folders: ['oci', 'base'], packages: [] },
   schedule: { folders: ['oci', 'base', 'mirror'], packages: ['croner'] },
-  http: { folders: ['oci', 'base', 'mirror', 'access', 'schedule'], packages: ['fastify'] },
+  http: {
+    folders: ['oci', 'base', 'api', 'mirror', 'access', 'schedule'],
+    packages: [
+      'fastify',
+      'fastify-type-provider-zod',
+      'zod',
+      '@fastify/helmet',
+      '@fastify/rate-limit',
+      '@fastify/static',
+      '@fastify/swagger',
+      '@fastify/swagger-ui',
+    ],
+  },
   telemetry: { folders: ['oci', 'base'], packages: ['pino', 'prom-client'] },
   config: { folders: ['oci', 'base'], packages: ['zod', 'yaml'] },
-  cli: { folders: ['oci', 'base', 'config'], packages: ['commander'] },
+  cli: { folders: ['oci', 'base', 'api', 'config'], packages: ['commander', 'cli-table3', 'yaml'] },
+  dashboard: { folders: ['api'], packages: ['preact', '@preact/signals', 'uplot'] },
 };
 
 /** These are values and arithmetic: they reach for nothing, not even Node's own modules. */

@@ -2,6 +2,9 @@ import type { z } from 'zod';
 import { canonicalRegistry } from '../oci/reference.ts';
 import { isLoopback, listenText, type Listen } from './scalars.ts';
 
+/** Contradictions are looked for even where a value is wrong, so that a person sees every fault at once. */
+export const always = { when: () => true };
+
 /**
  * What a single value cannot show: settings that contradict each other. Each function states its
  * problems to `context`. They run even when a value failed to parse, so they meet text where a value

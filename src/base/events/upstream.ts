@@ -1,0 +1,29 @@
+/** What happens between here and an upstream. */
+export type UpstreamEvent =
+  | {
+      readonly kind: 'upstream-answered';
+      readonly registry: string;
+      readonly url: string;
+      readonly method: string;
+      readonly what: 'manifest' | 'blob' | 'tags' | 'referrers' | 'token';
+      readonly status: number;
+      readonly durationMs: number;
+    }
+  | {
+      readonly kind: 'upstream-unreachable';
+      readonly registry: string;
+      readonly url: string;
+      readonly message: string;
+    }
+  | {
+      readonly kind: 'breaker-changed';
+      readonly registry: string;
+      readonly state: 'open' | 'closed';
+      readonly message: string;
+    }
+  | {
+      readonly kind: 'served-stale';
+      readonly repository: string;
+      readonly reference: string;
+      readonly message: string;
+    };
