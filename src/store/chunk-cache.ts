@@ -14,10 +14,16 @@ export const chunkBytes = 256 * 1024;
 /** Memory for chunks: 192 of them. Beyond it readers use small buffers of their own. */
 export const chunkCacheBytesDefault = 48 * 1024 * 1024;
 
-/** What a reader gets for itself when all chunk memory is held by others: the floor for one client. */
-export const smallBufferBytes = 64 * 1024;
+/**
+ * A client that has taken this much reads on: it is more than the buffers of its connection hold. Until
+ * then it may be one that stops at once and pins what it holds for minutes.
+ */
+export const movingBytes = 16 * 1024 * 1024;
 
-/** Small buffers kept for the next reader that needs one: 4 MiB. */
+/** What a reader gets for itself when all chunk memory is held by others: the floor for one client. */
+export const smallBufferBytes = 32 * 1024;
+
+/** Small buffers kept for the next reader that needs one: 2 MiB. */
 const smallFreeMax = 64;
 
 /** The chunks of one file, by index. The file owns the map and drops it when it closes. */
@@ -50,6 +56,7 @@ export class ChunkCache {
   readonly #free: Buffer[] = [];
   readonly #smallFree: Buffer[] = [];
   #allocatedBytes = 0;
+  #heldBytes = 0;
 
   constructor(capacityBytes: number = chunkCacheBytesDefault) {
     this.#capacityBytes = capacityBytes;
@@ -59,11 +66,26 @@ export class ChunkCache {
     return this.#allocatedBytes;
   }
 
-  /** The chunk, held, when it is in memory and holds `offset`. Release it with `release`. */
-  hold(home: ChunkMap, index: number, offset: number): Chunk | undefined {
+  /**
+   * Whether more memory may be pinned. Half of it is for those that move (fills, and readers past
+   * `movingBytes`), so that a thousand stalled clients leave it to them.
+   */
+  mayPin(isMoving: boolean): boolean {
+    return isMoving || this.#heldBytes * 2 < this.#capacityBytes;
+  }
+
+  /**
+   * The chunk, held, when it is in memory and holds `offset`, and may be pinned or is already. Release
+   * it with `release`.
+   */
+  hold(home: ChunkMap, index: number, offset: number, isMoving = true): Chunk | undefined {
     const chunk = home.get(index);
     if (chunk === undefined || offset < chunk.from || offset >= chunk.to) return undefined;
-    if (chunk.holders === 0) this.#idle.delete(chunk);
+    if (chunk.holders === 0) {
+      if (!this.mayPin(isMoving)) return undefined;
+      this.#idle.delete(chunk);
+      this.#heldBytes += chunk.buffer.length;
+    }
     chunk.holders += 1;
     return chunk;
   }
@@ -79,6 +101,7 @@ export class ChunkCache {
     const buffer = this.#allocate(length);
     if (buffer === undefined) return undefined;
     const chunk = new Chunk(buffer, index, home, from);
+    this.#heldBytes += buffer.length;
     home.set(index, chunk);
     // What the new one replaces is freed now, or by its last holder.
     if (before?.holders === 0) this.#discard(before);
@@ -88,6 +111,7 @@ export class ChunkCache {
   release(chunk: Chunk): void {
     chunk.holders -= 1;
     if (chunk.holders > 0) return;
+    this.#heldBytes -= chunk.buffer.length;
     if (chunk.home.get(chunk.index) === chunk && chunk.to > chunk.from) this.#idle.add(chunk);
     else this.#discard(chunk);
   }

@@ -6,7 +6,7 @@ import { algorithmOf, encodedOf, findDigest, type Digest } from '../oci/digest.t
 import { MirrorError } from '../oci/errors.ts';
 import type { BlobStore, StoredBlob } from './blob-store.ts';
 import type { Lease, Reader } from '../base/reader.ts';
-import type { ChunkCache } from './chunk-cache.ts';
+import { movingBytes, type ChunkCache } from './chunk-cache.ts';
 import type { Disk, DiskFile } from './disk.ts';
 import { LruEviction } from './eviction.ts';
 import type { Hashing } from './hashing.ts';
@@ -321,21 +321,23 @@ class OpenStoredBlob implements StoredBlob {
 class StoredReader implements Reader {
   readonly #open: OpenFile;
   readonly #sizeBytes: number;
-  readonly #end: number;
+  readonly #range: ByteRange;
   #position: number;
   #isClosed = false;
 
   constructor(open: OpenFile, sizeBytes: number, range: ByteRange) {
     this.#open = open;
     this.#sizeBytes = sizeBytes;
+    this.#range = range;
     this.#position = range.start;
-    this.#end = range.end;
     open.holdForReader();
   }
 
   async next(): Promise<Lease | undefined> {
-    if (this.#position >= this.#end || this.#isClosed) return undefined;
-    const lease = await this.#open.lease(this.#position, this.#end, this.#sizeBytes, allOnDisk);
+    const { start, end } = this.#range;
+    if (this.#position >= end || this.#isClosed) return undefined;
+    const isMoving = this.#position - start >= movingBytes;
+    const lease = await this.#open.lease(this.#position, end, this.#sizeBytes, isMoving, allOnDisk);
     this.#position += lease.bytes.length;
     return lease;
   }

@@ -3,7 +3,7 @@ import { Intervals, type ByteRange } from '../base/intervals.ts';
 import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
 import { MirrorError } from '../oci/errors.ts';
 import type { Lease, Reader } from '../base/reader.ts';
-import type { ChunkCache } from './chunk-cache.ts';
+import { movingBytes, type ChunkCache } from './chunk-cache.ts';
 import type { Content } from './content.ts';
 import type { HashRun } from './hashing.ts';
 import { IngestWriter } from './ingest-writer.ts';
@@ -133,7 +133,7 @@ export class Ingest implements Content {
     // last bytes wait for the digest. A part from the middle of a cold blob completes nothing.
     const completes = range.end === this.sizeBytes && this.#filled.covers(0, range.start);
     return new IngestReader(this.#open, range, (position, seat) =>
-      this.#lease(position, range.end, completes, seat),
+      this.#lease(position, range, completes, seat),
     );
   }
 
@@ -258,7 +258,7 @@ export class Ingest implements Content {
 
   async #lease(
     position: number,
-    end: number,
+    { start, end }: ByteRange,
     completes: boolean,
     seat: Seat,
   ): Promise<Lease | undefined> {
@@ -269,7 +269,8 @@ export class Ingest implements Content {
       const limit = completes && !this.isVerified ? Math.min(end, this.#heldBackFrom()) : end;
       const available = Math.min(this.#filled.runEnd(position), limit);
       if (available > position) {
-        return this.#open.lease(position, available, this.sizeBytes, (from) =>
+        const isMoving = position - start >= movingBytes;
+        return this.#open.lease(position, available, this.sizeBytes, isMoving, (from) =>
           this.#written.runEnd(from),
         );
       }

@@ -50,6 +50,8 @@ export class OpenFile {
   /**
    * Bytes from `position` up to `available`, at most one chunk of them: from memory when they are
    * there, else from the disk.
+   * @param isMoving whether the reader has taken `movingBytes`; one that has not may be given memory of
+   *   its own, a smaller piece
    * @param onDiskTo where the run of bytes ends that begins at a position and is on the disk
    * @throws MirrorError DISK_FAILED
    */
@@ -57,19 +59,20 @@ export class OpenFile {
     position: number,
     available: number,
     sizeBytes: number,
+    isMoving: boolean,
     onDiskTo: (position: number) => number,
   ): Promise<Lease> {
     const index = Math.floor(position / chunkBytes);
     const base = index * chunkBytes;
     const length = Math.min(chunkBytes, sizeBytes - base);
     for (;;) {
-      const held = this.#cache.hold(this.chunks, index, position - base);
+      const held = this.#cache.hold(this.chunks, index, position - base, isMoving);
       if (held !== undefined) return this.#leaseOf(held, position - base, available - base);
       const loading = this.#loading.get(index);
       if (loading === undefined) break;
       await loading;
     }
-    if (onDiskTo(base) >= base + length) {
+    if (onDiskTo(base) >= base + length && this.#cache.mayPin(isMoving)) {
       const chunk = this.#cache.begin(this.chunks, index, 0, length);
       if (chunk !== undefined) {
         await this.#load(chunk, length);

@@ -55,6 +55,23 @@ describe('the chunk cache', () => {
     assert.equal(cache.allocatedBytes, 3 * chunkBytes);
   });
 
+  test('keeps half of its memory for those that move', () => {
+    const cache = new ChunkCache(4 * chunkBytes);
+    const home: ChunkMap = new Map();
+    const chunks = [0, 1, 2].map((index) => filled(cache, home, index, index));
+    cache.release(chunks[2]!);
+    assert.equal(cache.mayPin(false), false, 'half is held');
+
+    assert.equal(cache.hold(home, 2, 0, false), undefined, 'nobody else holds it');
+    assert.equal(cache.hold(home, 1, 0, false), chunks[1], 'it is held anyway');
+    assert.equal(cache.hold(home, 2, 0, true), chunks[2]);
+
+    cache.release(chunks[2]!);
+    cache.release(chunks[0]!);
+    assert.equal(cache.mayPin(false), true);
+    assert.equal(cache.hold(home, 2, 0, false), chunks[2]);
+  });
+
   test('lets the idle chunk go that was used the longest ago', () => {
     const cache = new ChunkCache(2 * chunkBytes);
     const home: ChunkMap = new Map();
