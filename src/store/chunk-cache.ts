@@ -9,9 +9,9 @@
  */
 
 /** A piece of a blob: large enough that a system call is cheap beside its copy. */
-export const chunkBytes = 256 * 1024;
+export const chunkBytes = 512 * 1024;
 
-/** Memory for chunks: 192 of them. Beyond it readers use small buffers of their own. */
+/** Memory for chunks: 96 of them. Beyond it readers use small buffers of their own. */
 export const chunkCacheBytesDefault = 48 * 1024 * 1024;
 
 /**

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { Digest } from '../../src/oci/digest.ts';
 import { MirrorError } from '../../src/oci/errors.ts';
+import { chunkBytes } from '../../src/store/chunk-cache.ts';
 import { systemDisk, type Disk } from '../../src/store/disk.ts';
 import { makeBlob } from '../kit/images.ts';
 import { assertSame, drain, openTestStore, put, take, write } from './test-store.ts';
@@ -360,7 +361,7 @@ describe('a stored blob', () => {
       },
     };
     await using it = await openTestStore({ disk });
-    const blob = makeBlob('shared', 1_024 * kib);
+    const blob = makeBlob('shared', 4 * chunkBytes);
     await put(it.store, blob);
     await it.reopen();
     const stored = await it.store.find(blob.digest);
