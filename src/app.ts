@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import { systemClock } from './base/clock.ts';
+import { systemClock, type Clock } from './base/clock.ts';
 import type { Observe } from './base/events.ts';
+import { TokenBucket } from './base/token-bucket.ts';
 import { listenText } from './config/scalars.ts';
 import { readSecret } from './config/load.ts';
 import type { Config, UpstreamConfig } from './config/schema.ts';
@@ -9,13 +10,17 @@ import { RegistryRoutes } from './http/registry-routes.ts';
 import { registryServer, type ServerTls } from './http/registry-server.ts';
 import { Mirror } from './mirror/mirror.ts';
 import type { MirroredUpstream } from './mirror/mirrored-upstream.ts';
+import { RememberingUpstream } from './mirror/remembering-upstream.ts';
 import { ChunkCache } from './store/chunk-cache.ts';
 import { systemDisk, type Disk } from './store/disk.ts';
 import { Hashing } from './store/hashing.ts';
 import { openNames } from './store/names.ts';
 import { openStorage } from './store/open-store.ts';
+import { accountKey } from './upstream/account.ts';
 import { RegistryClient } from './upstream/registry-client.ts';
+import type { Credentials } from './upstream/tokens.ts';
 import { Transport } from './upstream/transport.ts';
+import type { Upstream } from './upstream/upstream.ts';
 
 /** What the outside gives: everything that a test replaces. */
 export interface Surroundings {
@@ -67,9 +72,18 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   const transports: Transport[] = [];
   const upstreams = new Map<string, MirroredUpstream>();
   for (const [registry, settings] of config.upstreams) {
-    const transport = await openTransport(settings, around);
+    const credentials = credentialsOf(settings, around);
+    const isOffline = config.offline || settings.offline;
+    const transport = await openTransport(settings, credentials, isOffline, around);
     transports.push(transport);
-    upstreams.set(registry, mirrored(new RegistryClient(registry, transport), settings));
+    const upstream = new RememberingUpstream(new RegistryClient(registry, transport), {
+      account: async () => accountKey(await credentials()),
+      links: names.links,
+      clock,
+      observe,
+      ttlMs: settings.negativeTtlMs,
+    });
+    upstreams.set(registry, mirrored(upstream, settings, clock));
   }
 
   const mirror = new Mirror({
@@ -123,23 +137,36 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   };
 }
 
-async function openTransport(settings: UpstreamConfig, around: Surroundings): Promise<Transport> {
-  const { username, password, tls, timeouts } = settings;
+function credentialsOf(
+  { username, password }: UpstreamConfig,
+  around: Surroundings,
+): () => Promise<Credentials | undefined> {
+  // Read at each use: a rotated secret is picked up by itself.
+  return async () =>
+    username === undefined || password === undefined
+      ? undefined
+      : { username, password: await readSecret(password, around.env) };
+}
+
+async function openTransport(
+  settings: UpstreamConfig,
+  credentials: () => Promise<Credentials | undefined>,
+  isOffline: boolean,
+  around: Surroundings,
+): Promise<Transport> {
+  const { tls, timeouts } = settings;
   const read = async (path: string | undefined): Promise<string | undefined> =>
     path === undefined ? undefined : readFile(path, 'utf8');
   return new Transport({
     registry: settings.name,
     urls: settings.urls,
     authHosts: settings.authHosts,
-    isOffline: settings.offline,
-    // Read at each use: a rotated secret is picked up by itself.
-    credentials: async () =>
-      username === undefined || password === undefined
-        ? undefined
-        : { username, password: await readSecret(password, around.env) },
+    isOffline,
+    credentials,
     maxConnections: settings.maxConnections,
     connectTimeoutMs: timeouts.connectMs,
     headersTimeoutMs: timeouts.headersMs,
+    bodyBufferBytes: settings.bandwidthBytesPerSecond === 0 ? 1024 * 1024 : 64 * 1024,
     tls: {
       ca: await read(tls?.ca),
       cert: await read(tls?.cert),
@@ -152,13 +179,16 @@ async function openTransport(settings: UpstreamConfig, around: Surroundings): Pr
   });
 }
 
-function mirrored(upstream: RegistryClient, settings: UpstreamConfig): MirroredUpstream {
+function mirrored(upstream: Upstream, settings: UpstreamConfig, clock: Clock): MirroredUpstream {
+  const { bandwidthBytesPerSecond } = settings;
   return {
     upstream,
     fill: {
       connectionsPerBlob: settings.connectionsPerBlob,
       idleTimeoutMs: settings.timeouts.idleMs,
       minBytesPerSecond: settings.minRateBytesPerSecond,
+      bandwidth:
+        bandwidthBytesPerSecond === 0 ? undefined : new TokenBucket(bandwidthBytesPerSecond, clock),
     },
     tags: settings,
     revalidateTimeoutMs: settings.timeouts.revalidateMs,

@@ -1,4 +1,5 @@
 import type { FillEvent } from './events/fill.ts';
+import type { LimitEvent } from './events/limits.ts';
 import type { RequestEvent } from './events/request.ts';
 import type { StoreEvent } from './events/store.ts';
 import type { UpstreamEvent } from './events/upstream.ts';
@@ -13,6 +14,7 @@ export type Event =
   | RequestEvent
   | FillEvent
   | UpstreamEvent
+  | LimitEvent
   | StoreEvent
   | { readonly kind: 'bug'; readonly where: string; readonly error: unknown };
 

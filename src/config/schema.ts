@@ -6,7 +6,7 @@ import {
   needDefaultUpstream,
   needSeparatePorts,
 } from './contradictions.ts';
-import { text } from './scalars.ts';
+import { flag, text } from './scalars.ts';
 import { admin } from './settings/admin.ts';
 import { prewarmRule } from './settings/prewarm.ts';
 import { registry } from './settings/registry.ts';
@@ -28,6 +28,7 @@ export const settings = z
     storage: storage.prefault({}),
     upstreams: upstreams.prefault(Object.fromEntries(builtInUpstreams.map((name) => [name, {}]))),
     defaultUpstream: text.transform(canonicalRegistry).optional(),
+    offline: flag.prefault('false'),
     blobUnavailable: z
       .enum(['404', '503'])
       .prefault('404')
@@ -87,12 +88,6 @@ export function settingsWithoutEffect(config: Config): string[] {
   if (config.storage.verify.onRead === 'crc') {
     sentences.push(
       'storage.verify.onRead is crc, but checking on reads is not built yet: content is verified when it arrives and not again',
-    );
-  }
-  for (const { name, bandwidthBytesPerSecond } of config.upstreams.values()) {
-    if (bandwidthBytesPerSecond === 0) continue;
-    sentences.push(
-      `upstreams.${name}.bandwidth is set, but limiting it is not built yet: ${name} is read at full speed`,
     );
   }
   return sentences;

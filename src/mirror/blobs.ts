@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import type { Observe, Outcome } from '../base/events.ts';
+import type { Priority } from '../base/limiter.ts';
 import { blobMediaType, type Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
@@ -149,7 +150,7 @@ export class Blobs {
     digest: Digest,
     { upstream, fill: policy }: MirroredUpstream,
     link: Link | undefined,
-    reason: 'client' | 'read-ahead',
+    reason: Priority,
   ): Promise<Fill | undefined> {
     const flying = this.#flying.get(digest);
     if (flying !== undefined) return flying;
@@ -201,7 +202,7 @@ export class Blobs {
   }
 
   #steadfast(content: StoredBlob, repository: Repository, from: MirroredUpstream): StoredBlob {
-    return steadfast(content, from.upstream, repository.name, () => {
+    return steadfast(content, from, repository.name, () => {
       // What could not be read is fetched anew by the next one who asks.
       void this.#store.remove(content.digest).catch(() => {});
     });
@@ -211,12 +212,12 @@ export class Blobs {
     error: unknown,
     fill: Fill,
     repository: Repository,
-    { upstream }: MirroredUpstream,
+    from: MirroredUpstream,
   ): BlobAnswer {
     if (!isMirrorError(error, 'DISK_FAILED') || fill.announcedBytes === undefined) throw error;
     const key = { digest: fill.digest, repository: `${repository.registry}/${repository.name}` };
     this.#observe({ kind: 'fill-uncached', ...key, message: error.message });
-    const content = passThrough(upstream, repository.name, fill.digest, fill.announcedBytes);
+    const content = passThrough(from, repository.name, fill.digest, fill.announcedBytes);
     return { content, outcome: 'MISS' };
   }
 }

@@ -1,44 +1,24 @@
-import type { Clock } from '../base/clock.ts';
-import type { Observe } from '../base/events.ts';
 import type { ByteRange } from '../base/intervals.ts';
 import type { Priority } from '../base/limiter.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { repositoryKey, type Repository } from '../oci/reference.ts';
-import type { BlobStore, StoredBlob } from '../store/blob-store.ts';
+import type { StoredBlob } from '../store/blob-store.ts';
 import { chunkBytes } from '../store/chunk-cache.ts';
 import type { Reader } from '../base/reader.ts';
 import type { Ingest } from '../store/ingest.ts';
-import type { BlobBody, Upstream } from '../upstream/upstream.ts';
+import type { BlobBody } from '../upstream/upstream.ts';
 import { isProgress, isTooFarAhead, isWorthEnding, paysToWiden } from './fill-decisions.ts';
-import { Lane, type LanePace } from './lane.ts';
+import type { FillParts } from './fill-parts.ts';
+import { Lane } from './lane.ts';
 import { afterFailure, asUpstreamError, pause } from './retry.ts';
 import { Segments, type Segment } from './segments.ts';
-
-/** What an upstream's settings say about fills. Bytes, bytes a second, milliseconds. */
-export interface FillPolicy extends LanePace {
-  readonly connectionsPerBlob: number;
-}
 
 /** How often a running fill looks at its connections. */
 const lookMs = 50;
 
 /** How long an unfinished fill waits for somebody to come back. */
 const lingerMs = 5_000;
-
-interface FillParts {
-  readonly repository: Repository;
-  readonly digest: Digest;
-  /** From the manifest that names it. */
-  readonly expectedBytes: number | undefined;
-  readonly upstream: Upstream;
-  readonly policy: FillPolicy;
-  readonly store: BlobStore;
-  readonly clock: Clock;
-  readonly observe: Observe;
-  /** Who asked first, if nobody joins. */
-  readonly reason: 'client' | 'read-ahead';
-}
 
 /**
  * The transfer of one blob from upstream into the store, owned by nobody who reads it.
@@ -278,7 +258,13 @@ export class Fill {
   }
 
   async #pump(segment: Segment, body: BlobBody, ingest: Ingest): Promise<void> {
-    const lane = new Lane(segment, body, ingest, this.#parts.clock);
+    const lane = new Lane({
+      segment,
+      body,
+      ingest,
+      clock: this.#parts.clock,
+      pace: (bytes) => this.#pace(bytes),
+    });
     this.#lanes.set(segment, lane);
     try {
       await lane.pump();
@@ -327,8 +313,14 @@ export class Fill {
     await pause(decision.afterMs, this.#abort.signal);
   }
 
+  #pace(bytes: number): Promise<void> | undefined {
+    const { bandwidth } = this.#parts.policy;
+    return bandwidth?.take(bytes, () => this.#priority(), this.#abort.signal);
+  }
+
+  /** What nobody waits for any more is at least nobody's hurry. */
   #priority(): Priority {
-    return this.#clients > 0 || this.#parts.reason === 'client' ? 'client' : 'read-ahead';
+    return this.#clients > 0 ? 'client' : this.#parts.reason;
   }
 
   /** A reader waits: when its bytes would come late, another connection fetches them now. */
@@ -359,7 +351,8 @@ export class Fill {
   }
 
   #widen(ingest: Ingest): void {
-    const { connectionsPerBlob } = this.#parts.policy;
+    const { connectionsPerBlob, bandwidth } = this.#parts.policy;
+    if (bandwidth?.isBusy === true) return;
     const lanes = [...this.#lanes.values()];
     const isMeasured = lanes.length === this.#laneTasks && lanes.every((lane) => lane.isMeasured);
     if (!isMeasured || lanes.length === 0) return;

@@ -20,21 +20,31 @@ export class Lane {
   readonly #body: BlobBody;
   readonly #ingest: Ingest;
   readonly #clock: Clock;
+  readonly #pace: (bytes: number) => Promise<void> | undefined;
   readonly #startMs: number;
   #bytes = 0;
   #lastByteMs: number;
   #windowStartMs: number;
   #windowBytes = 0;
-  /** It waits for the disk, so upstream is not to blame for silence. */
+  /** It waits for the disk or the bandwidth limit, so upstream is not to blame for silence. */
+  #isHeld = false;
   #isWaitingForDisk = false;
   #diskMs = 0;
 
-  constructor(segment: Segment, body: BlobBody, ingest: Ingest, clock: Clock) {
-    this.segment = segment;
-    this.#body = body;
-    this.#ingest = ingest;
-    this.#clock = clock;
-    this.#startMs = clock.monotonicMs();
+  constructor(parts: {
+    readonly segment: Segment;
+    readonly body: BlobBody;
+    readonly ingest: Ingest;
+    readonly clock: Clock;
+    /** Told of bytes that have come; answers when more may, when that is not now. */
+    readonly pace: (bytes: number) => Promise<void> | undefined;
+  }) {
+    this.segment = parts.segment;
+    this.#body = parts.body;
+    this.#ingest = parts.ingest;
+    this.#clock = parts.clock;
+    this.#pace = parts.pace;
+    this.#startMs = parts.clock.monotonicMs();
     this.#lastByteMs = this.#startMs;
     this.#windowStartMs = this.#startMs;
   }
@@ -80,14 +90,9 @@ export class Lane {
         const take = Math.min(chunk.length - from, segment.end - segment.position);
         const behind = writer.append(chunk.subarray(from, from + take));
         segment.position = writer.position;
+        const limited = this.#pace(chunk.length);
+        if (behind !== undefined || limited !== undefined) await this.#hold(behind, limited);
         if (segment.position >= segment.end) break;
-        if (behind === undefined) continue;
-        const sinceMs = this.#clock.monotonicMs();
-        this.#isWaitingForDisk = true;
-        await behind;
-        this.#isWaitingForDisk = false;
-        this.#lastByteMs = this.#clock.monotonicMs();
-        this.#diskMs += this.#lastByteMs - sinceMs;
       }
       // Without an announced size, the clean end of the body is the size.
       if (segment.end === Infinity) {
@@ -103,7 +108,7 @@ export class Lane {
   /** Breaks a connection that is silent, or slower than the least that is worth keeping. */
   watch({ idleTimeoutMs, minBytesPerSecond }: LanePace): void {
     const now = this.#clock.monotonicMs();
-    if (this.#isWaitingForDisk) return;
+    if (this.#isHeld) return;
     if (now - this.#lastByteMs > idleTimeoutMs) {
       this.break(`upstream sent nothing for ${idleTimeoutMs} ms`);
       return;
@@ -119,6 +124,22 @@ export class Lane {
 
   break(why: string): void {
     this.#body.body.destroy(new Error(why));
+  }
+
+  /** Waits for the disk and for the bandwidth limit, in time that does not count as upstream's. */
+  async #hold(disk: Promise<void> | undefined, limit: Promise<void> | undefined): Promise<void> {
+    const sinceMs = this.#clock.monotonicMs();
+    this.#isHeld = true;
+    this.#isWaitingForDisk = disk !== undefined;
+    const written = disk?.then(() => {
+      this.#isWaitingForDisk = false;
+      this.#diskMs += this.#clock.monotonicMs() - sinceMs;
+    });
+    await Promise.all([written, limit]);
+    this.#isHeld = false;
+    const heldMs = this.#clock.monotonicMs() - sinceMs;
+    this.#lastByteMs += heldMs;
+    this.#windowStartMs += heldMs;
   }
 
   #count(bytes: number): void {

@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache';
 import type { Clock } from '../base/clock.ts';
 import type { Observe, Outcome } from '../base/events.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
@@ -10,12 +9,11 @@ import type { BlobStore } from '../store/blob-store.ts';
 import type { Names, TagRecord } from '../store/names.ts';
 import type { FetchedManifest, Resolved } from '../upstream/upstream.ts';
 import { Flights } from './flights.ts';
-import { afterAskFailed, freshnessOf, type AskFailure, type TagAge } from './freshness.ts';
+import { afterAskFailed, freshnessOf, type AskFailure } from './freshness.ts';
+import { KnownTags, type KnownTag } from './known-tags.ts';
 import { digestOf, ManifestShelf, type HeldManifest } from './manifest-shelf.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
-
-/** Tags whose age this process knows; each some hundred bytes. */
-const tagsMax = 100_000;
+import { within } from './retry.ts';
 
 /** What is answered about a manifest. */
 export interface ManifestAnswer {
@@ -33,12 +31,6 @@ export interface ManifestWithBytes extends ManifestAnswer {
   readonly bytes: Buffer;
 }
 
-interface KnownTag {
-  readonly record: TagRecord;
-  /** Undefined: confirmed in an earlier process only. */
-  readonly checkedMs: number | undefined;
-}
-
 /**
  * Manifests: by digest immutable, by tag as fresh as `tagTtl`.
  *
@@ -49,14 +41,13 @@ interface KnownTag {
  */
 export class Manifests {
   readonly #store: BlobStore;
-  readonly #names: Names;
-  readonly #clock: Clock;
   readonly #observe: Observe;
   readonly #staleIncomplete: 'refuse' | 'serve';
   readonly #onFetched: (repository: Repository, manifest: Manifest, from: MirroredUpstream) => void;
   readonly #shelf: ManifestShelf;
-  readonly #tags = new LRUCache<string, KnownTag>({ max: tagsMax });
+  readonly #tags: KnownTags;
   readonly #asking = new Flights<ManifestAnswer>();
+  readonly #resolving = new Flights<Resolved>();
   readonly #fetching = new Flights<HeldManifest>();
 
   constructor(parts: {
@@ -78,8 +69,7 @@ export class Manifests {
       links: parts.names.links,
       observe: parts.observe,
     });
-    this.#names = parts.names;
-    this.#clock = parts.clock;
+    this.#tags = new KnownTags(parts.names.tags, parts.clock);
     this.#observe = parts.observe;
     this.#staleIncomplete = parts.staleIncomplete;
     this.#onFetched = parts.onFetched;
@@ -91,15 +81,15 @@ export class Manifests {
     reference: Reference,
     from: MirroredUpstream,
   ): ManifestWithBytes | undefined {
-    const key = repositoryKey(repository);
-    let { digest } = reference;
-    if (digest === undefined) {
-      const known = this.#tags.get(`${key}:${reference.tag}`);
+    let digest: Digest;
+    if (reference.digest === undefined) {
+      const known = this.#tags.findHot(repository, reference.tag);
       if (known === undefined) return undefined;
-      if (freshnessOf(this.#ageOf(known), from.tags) !== 'serve') return undefined;
+      if (freshnessOf(this.#tags.ageOf(known), from.tags) !== 'serve') return undefined;
       digest = known.record.digest;
-    } else if (from.upstream.isDown && this.#staleIncomplete === 'refuse') {
-      return undefined;
+    } else {
+      if (from.upstream.isDown && this.#staleIncomplete === 'refuse') return undefined;
+      digest = reference.digest;
     }
     const held = this.#shelf.findHot(repository, digest);
     return held === undefined ? undefined : { ...held, outcome: 'HIT' };
@@ -205,8 +195,8 @@ export class Manifests {
     want: 'get' | 'describe',
   ): Promise<ManifestAnswer> {
     const key = `${repositoryKey(repository)}:${tag}`;
-    const known = await this.#knownTag(repository, tag);
-    if (known !== undefined && freshnessOf(this.#ageOf(known), from.tags) === 'serve') {
+    const known = await this.#tags.find(repository, tag);
+    if (known !== undefined && freshnessOf(this.#tags.ageOf(known), from.tags) === 'serve') {
       return { descriptor: descriptorOf(known.record), outcome: 'HIT' };
     }
     const { result, joined } = this.#asking.share(key, () => {
@@ -226,43 +216,63 @@ export class Manifests {
     from: MirroredUpstream,
   ): Promise<ManifestAnswer> {
     try {
-      const resolved = await from.upstream.resolve(
-        repository.name,
-        { tag },
-        { headersTimeoutMs: from.revalidateTimeoutMs },
-      );
+      const resolved = await this.#resolveSoon(repository, tag, from);
       if (resolved.digest === known.record.digest) {
-        await this.#seen(repository, tag, descriptorOf(known.record));
+        await this.#tags.seen(repository, tag, descriptorOf(known.record));
         return { descriptor: descriptorOf(known.record), outcome: 'REVALIDATED' };
       }
       if (resolved.digest === undefined) return await this.#fetchTag(repository, tag, from);
       const held = await this.#byDigest(repository, resolved.digest, from);
-      await this.#seen(repository, tag, held.descriptor);
+      await this.#tags.seen(repository, tag, held.descriptor);
       return { descriptor: held.descriptor, outcome: 'MISS' };
     } catch (error) {
-      return this.#staleOrThrow(repository, tag, known, from, error);
+      return await this.#staleOrThrow(repository, tag, known, from, error);
     }
   }
 
-  #staleOrThrow(
+  /**
+   * Where the tag points now, within the time that a client with a copy at hand is made to wait. One
+   * that takes longer goes on by itself: whoever comes meanwhile waits no more for it.
+   */
+  async #resolveSoon(
+    repository: Repository,
+    tag: string,
+    from: MirroredUpstream,
+  ): Promise<Resolved> {
+    const headersTimeoutMs = from.revalidateTimeoutMs;
+    const { result, joined } = this.#resolving.share(`${repositoryKey(repository)}:${tag}`, () =>
+      from.upstream.resolve(repository.name, { tag }, { headersTimeoutMs }),
+    );
+    // Only what is late already can be joined: what is in time is shared by all who ask for the tag.
+    return within(result, joined ? 0 : headersTimeoutMs, () => {
+      const message = `upstream ${repository.registry} has not answered within ${headersTimeoutMs} ms`;
+      return new MirrorError('UPSTREAM_UNAVAILABLE', message);
+    });
+  }
+
+  async #staleOrThrow(
     repository: Repository,
     tag: string,
     known: KnownTag,
     from: MirroredUpstream,
     error: unknown,
-  ): ManifestAnswer {
+  ): Promise<ManifestAnswer> {
     if (!isMirrorError(error)) throw error;
-    const age = this.#ageOf(known);
-    const decision = afterAskFailed(failureOf(error), age, from.tags);
-    if (decision === 'refuse') throw error;
+    const age = this.#tags.ageOf(known);
+    const failure = failureOf(error);
+    const decision = afterAskFailed(failure, age, from.tags);
+    if (decision === 'refuse') {
+      // Else it would be back as soon as upstream does not answer.
+      if (failure === 'gone') await this.#tags.forget(repository, tag);
+      throw error;
+    }
     const descriptor = descriptorOf(known.record);
     const ageSeconds = Math.max(0, Math.round(age.wallAgeMs / 1000));
-    this.#observe({
-      kind: 'served-stale',
-      repository: repositoryKey(repository),
-      reference: tag,
-      message: error.message,
-    });
+    if (decision === 'warn') {
+      const { message } = error;
+      const key = repositoryKey(repository);
+      this.#observe({ kind: 'served-stale', repository: key, reference: tag, message });
+    }
     const warning = `${repositoryKey(repository)}:${tag} is served from the cache, last confirmed ${ageSeconds} seconds ago: ${error.message}`;
     return { descriptor, outcome: 'STALE', warning, ageSeconds };
   }
@@ -274,7 +284,7 @@ export class Manifests {
   ): Promise<ManifestAnswer> {
     const fetched = await from.upstream.fetchManifest(repository.name, { tag }, {});
     const held = await this.#take(repository, fetched, undefined, from);
-    await this.#seen(repository, tag, held.descriptor);
+    await this.#tags.seen(repository, tag, held.descriptor);
     return { descriptor: held.descriptor, outcome: 'MISS' };
   }
 
@@ -286,7 +296,7 @@ export class Manifests {
     const resolved = await from.upstream.resolve(repository.name, { tag }, {});
     const descriptor = completeDescriptor(resolved);
     if (descriptor === undefined) return this.#fetchTag(repository, tag, from);
-    await this.#seen(repository, tag, descriptor);
+    await this.#tags.seen(repository, tag, descriptor);
     return { descriptor, outcome: 'MISS' };
   }
 
@@ -315,30 +325,6 @@ export class Manifests {
     this.#shelf.keep(held);
     this.#onFetched(repository, manifest, from);
     return held;
-  }
-
-  async #knownTag(repository: Repository, tag: string): Promise<KnownTag | undefined> {
-    const key = `${repositoryKey(repository)}:${tag}`;
-    const known = this.#tags.get(key);
-    if (known !== undefined) return known;
-    const record = await this.#names.tags.find(repository, tag);
-    if (record === undefined) return undefined;
-    const found = { record, checkedMs: undefined };
-    this.#tags.set(key, found);
-    return found;
-  }
-
-  async #seen(repository: Repository, tag: string, descriptor: Descriptor): Promise<void> {
-    const checkedMs = this.#clock.monotonicMs();
-    const record = await this.#names.tags.seen(repository, tag, descriptor, this.#clock.wallMs());
-    this.#tags.set(`${repositoryKey(repository)}:${tag}`, { record, checkedMs });
-  }
-
-  #ageOf({ record, checkedMs }: KnownTag): TagAge {
-    return {
-      sinceCheckMs: checkedMs === undefined ? undefined : this.#clock.monotonicMs() - checkedMs,
-      wallAgeMs: this.#clock.wallMs() - record.checkedMs,
-    };
   }
 
   /**

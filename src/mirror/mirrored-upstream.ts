@@ -1,5 +1,5 @@
 import type { Upstream } from '../upstream/upstream.ts';
-import type { FillPolicy } from './fill.ts';
+import type { FillPolicy } from './fill-parts.ts';
 import type { TagPolicy } from './freshness.ts';
 
 /** An upstream and what its settings say about what is taken from it. */

@@ -4,7 +4,8 @@ import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import type { StoredBlob } from '../store/blob-store.ts';
 import type { Lease, Reader } from '../base/reader.ts';
-import type { BlobBody, Upstream } from '../upstream/upstream.ts';
+import type { BlobBody } from '../upstream/upstream.ts';
+import type { MirroredUpstream } from './mirrored-upstream.ts';
 import { afterFailure, asUpstreamError, pause } from './retry.ts';
 
 /** What is withheld of a whole body until its digest is known to be right. */
@@ -15,7 +16,7 @@ const heldBackBytes = 4096;
  * cache is still a proxy. Each reader costs a transfer of its own.
  */
 export function passThrough(
-  upstream: Upstream,
+  from: MirroredUpstream,
   name: string,
   digest: Digest,
   sizeBytes: number,
@@ -23,7 +24,7 @@ export function passThrough(
   return {
     digest,
     sizeBytes,
-    read: (range) => new PassThroughReader(upstream, name, digest, sizeBytes, range),
+    read: (range) => new PassThroughReader(from, name, digest, sizeBytes, range),
     close: () => {},
   };
 }
@@ -34,7 +35,7 @@ export function passThrough(
  */
 export function steadfast(
   content: StoredBlob,
-  upstream: Upstream,
+  from: MirroredUpstream,
   name: string,
   diskFailed: () => void,
 ): StoredBlob {
@@ -45,7 +46,7 @@ export function steadfast(
     read: (range) =>
       new SteadfastReader(content.read(range), range, (rest, isWhole) => {
         diskFailed();
-        return new PassThroughReader(upstream, name, digest, sizeBytes, rest, isWhole);
+        return new PassThroughReader(from, name, digest, sizeBytes, rest, isWhole);
       }),
     close: () => content.close(),
   };
@@ -95,7 +96,7 @@ class SteadfastReader implements Reader {
  * byte 0 even if the client has the beginning already: the last bytes go out only when it is right.
  */
 class PassThroughReader implements Reader {
-  readonly #upstream: Upstream;
+  readonly #from: MirroredUpstream;
   readonly #name: string;
   readonly #digest: Digest;
   readonly #sizeBytes: number;
@@ -111,14 +112,14 @@ class PassThroughReader implements Reader {
   #attempts = 0;
 
   constructor(
-    upstream: Upstream,
+    from: MirroredUpstream,
     name: string,
     digest: Digest,
     sizeBytes: number,
     range: ByteRange,
     isWhole: boolean = range.start === 0,
   ) {
-    this.#upstream = upstream;
+    this.#from = from;
     this.#name = name;
     this.#digest = digest;
     this.#sizeBytes = sizeBytes;
@@ -165,13 +166,15 @@ class PassThroughReader implements Reader {
     }
     this.#attempts = 0;
     this.#take(chunk);
+    const { bandwidth } = this.#from.fill;
+    await bandwidth?.take(chunk.length, () => 'client', this.#abort.signal);
   }
 
   async #nextChunk(): Promise<Buffer | undefined> {
     if (this.#chunks === undefined) {
       const { start, end } = { start: this.#position, end: this.#range.end };
       const isWhole = start === 0 && end === this.#sizeBytes;
-      this.#body = await this.#upstream.fetchBlob(
+      this.#body = await this.#from.upstream.fetchBlob(
         this.#name,
         this.#digest,
         isWhole ? undefined : { start, end },

@@ -49,6 +49,22 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
+/** The result, or the error when it is not there in time; it may come later, to nobody. */
+export async function within<T>(
+  result: Promise<T>,
+  ms: number,
+  error: () => MirrorError,
+): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(error()), ms);
+  result.catch(() => {});
+  try {
+    return await Promise.race([result, promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** A body that breaks throws what the network library has; here it becomes upstream's failure. */
 export function asUpstreamError(error: unknown): unknown {
   if (isMirrorError(error)) return error;

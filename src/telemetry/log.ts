@@ -34,6 +34,7 @@ export function logObserver(log: Log): Observe {
       case 'fill-resumed':
       case 'upstream-unreachable':
       case 'breaker-changed':
+      case 'upstream-limited':
       case 'served-stale':
         return log.warn(fieldsOf(event), messages[event.kind]);
       case 'fill-committed':
@@ -42,6 +43,8 @@ export function logObserver(log: Log): Observe {
         return log.info(fieldsOf(event), messages[event.kind]);
       case 'fill-started':
       case 'upstream-answered':
+      case 'quota-seen':
+      case 'refusal-remembered':
         return log.debug(fieldsOf(event), messages[event.kind]);
     }
   };
@@ -56,6 +59,9 @@ const messages: Readonly<Record<Exclude<Event['kind'], 'request' | 'bug'>, strin
   'upstream-answered': 'upstream has answered',
   'upstream-unreachable': 'upstream cannot be reached',
   'breaker-changed': 'upstream has changed its health',
+  'quota-seen': 'upstream says how many pulls are left',
+  'refusal-remembered': 'upstream refused this a moment ago and is not asked again yet',
+  'upstream-limited': 'upstream limits our requests (429); it is left alone for a while',
   'served-stale': 'a cached copy is served because upstream did not confirm it',
   evicted: 'a blob was evicted to make room',
   'store-failed': 'the cache disk has failed an operation',

@@ -5,7 +5,7 @@ const failuresToOpen = 5;
 
 /**
  * First and longest time before the next attempt is let through; it doubles in between. A refusal
- * costs nobody a wait, so it is tried again soon; an attempt that times out makes its client wait.
+ * costs nobody a wait, so it is tried again soon; an attempt that takes long makes its client wait.
  */
 const cooldownMs = {
   refused: { first: 250, max: 2_000 },
@@ -54,7 +54,7 @@ export class Breaker {
     return wasOpen;
   }
 
-  /** Answers whether that opened the circuit. A time-out opens at once: it is what makes clients wait. */
+  /** Answers whether that opened the circuit. A `timeout`, any slow failure, opens at once. */
   failed(how: 'refused' | 'timeout'): boolean {
     this.#failures += 1;
     const wasOpen = this.isOpen;

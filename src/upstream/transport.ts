@@ -21,6 +21,8 @@ export interface TransportOptions {
   readonly maxConnections: number;
   readonly connectTimeoutMs: number;
   readonly headersTimeoutMs: number;
+  /** What is read of a body before its reader takes it: large is fast, small keeps a rate exact. */
+  readonly bodyBufferBytes: number;
   readonly tls: {
     readonly ca?: string | undefined;
     readonly cert?: string | undefined;
@@ -51,6 +53,9 @@ export interface Answer {
 }
 
 const redirectsMax = 5;
+
+/** A failure that takes longer makes clients wait, whatever it is: the breaker opens at once. */
+const quickFailureMs = 500;
 
 /** Requests that may wait for a connection; each is one small object and one client that waits. */
 const queueMax = 10_000;
@@ -149,13 +154,16 @@ export class Transport {
     let failure: unknown;
     for (const endpoint of this.#endpoints) {
       if (!endpoint.breaker.admits()) continue;
+      const startMs = this.#options.clock.monotonicMs();
       try {
         const answer = await this.#askEndpoint(endpoint, ask, wait);
         this.#noteSuccess(endpoint);
         return answer;
       } catch (error) {
         failure = error;
-        if (isMirrorError(error, 'UPSTREAM_UNAVAILABLE')) this.#noteFailure(endpoint, error);
+        const tookMs = this.#options.clock.monotonicMs() - startMs;
+        if (isMirrorError(error, 'UPSTREAM_UNAVAILABLE'))
+          this.#noteFailure(endpoint, error, tookMs);
         else {
           endpoint.breaker.abandoned();
           throw error;
@@ -242,7 +250,7 @@ export class Transport {
         headersTimeout: wait.headersTimeoutMs ?? this.#options.headersTimeoutMs,
         // The idle time of a blob is watched by its fill, which can resume; the others cannot.
         bodyTimeout: ask.what === 'blob' ? 0 : this.#options.headersTimeoutMs,
-        highWaterMark: 1024 * 1024,
+        highWaterMark: this.#options.bodyBufferBytes,
       });
     } catch (cause) {
       if (wait.signal?.aborted === true) throw wait.signal.reason;
@@ -307,8 +315,9 @@ export class Transport {
     });
   }
 
-  #noteFailure(endpoint: Endpoint, error: MirrorError): void {
-    if (!endpoint.breaker.failed(isTimeout(error.cause) ? 'timeout' : 'refused')) return;
+  #noteFailure(endpoint: Endpoint, error: MirrorError, tookMs: number): void {
+    const how = tookMs > quickFailureMs ? 'timeout' : 'refused';
+    if (!endpoint.breaker.failed(how)) return;
     const { message } = error;
     this.#observe({
       kind: 'breaker-changed',
@@ -344,13 +353,6 @@ export class Transport {
 /** Ends a body that nobody will read: a small rest is read away so that the connection can be used again. */
 export function discard(body: Dispatcher.ResponseData['body']): void {
   body.dump({ limit: 64 * 1024 }).catch(() => {});
-}
-
-function isTimeout(cause: unknown): boolean {
-  const { code } = (cause ?? {}) as { code?: unknown };
-  return (
-    code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'ETIMEDOUT'
-  );
 }
 
 /** Retry-After in seconds or as a date; RFC 9110, 10.2.3. */

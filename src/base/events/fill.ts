@@ -1,10 +1,13 @@
+import type { Priority } from '../limiter.ts';
+
 /** What happens to a download from upstream. */
 export type FillEvent =
   | {
       readonly kind: 'fill-started';
       readonly digest: string;
       readonly repository: string;
-      readonly reason: 'client' | 'read-ahead';
+      /** Who asked first. */
+      readonly reason: Priority;
     }
   | {
       readonly kind: 'fill-committed';

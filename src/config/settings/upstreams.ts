@@ -32,7 +32,7 @@ const timeouts = z
     connect: timeout.prefault('5s'),
     headers: timeout.prefault('20s'),
     idle: timeout.prefault('30s'),
-    revalidate: timeout.prefault('3s'),
+    revalidate: timeout.prefault('2500ms'),
   })
   .transform((value) => ({
     connectMs: value.connect,
@@ -61,6 +61,7 @@ const upstream = z
     maxStale: durationOrForever.prefault('forever'),
     onGone: z.enum(['serve', 'warn', 'deny']).prefault('serve'),
     onDenied: z.enum(['deny', 'serve']).prefault('deny'),
+    negativeTtl: duration.prefault('30s'),
     readAhead: flag.prefault('true'),
     connectionsPerBlob: integer(1, 64).optional(),
     maxConnections: integer(1, 1024).prefault('32'),
@@ -75,12 +76,13 @@ const upstream = z
     needBoth(value, 'username', 'password', context);
     needConnections(value, context);
   }, always)
-  .transform(({ tagTtl, maxStale, bandwidth, minRate, ...rest }) => ({
+  .transform(({ tagTtl, maxStale, negativeTtl, bandwidth, minRate, ...rest }) => ({
     ...rest,
     connectionsPerBlob:
       rest.connectionsPerBlob ?? Math.min(connectionsPerBlobDefault, rest.maxConnections),
     tagTtlMs: tagTtl,
     maxStaleMs: maxStale,
+    negativeTtlMs: negativeTtl,
     bandwidthBytesPerSecond: bandwidth,
     minRateBytesPerSecond: minRate,
   }));

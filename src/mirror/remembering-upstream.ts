@@ -1,0 +1,166 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../base/clock.ts';
+import type { Observe } from '../base/events.ts';
+import type { ByteRange } from '../base/intervals.ts';
+import type { Digest } from '../oci/digest.ts';
+import { isMirrorError, type MirrorError } from '../oci/errors.ts';
+import { referenceText, type Reference } from '../oci/reference.ts';
+import type { LinkStore } from '../store/names.ts';
+import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from '../upstream/upstream.ts';
+
+/** Refusals kept, some 300 bytes each; the least recently used goes first. */
+const refusalsMax = 10_000;
+
+/** A refused login is asked about again soon: somebody may be mending it. */
+const deniedMsMax = 10_000;
+
+interface Refusal {
+  readonly error: MirrorError;
+  /** Whom upstream refused; another login may be answered otherwise. */
+  readonly account: string;
+  readonly untilMs: number;
+}
+
+/**
+ * An upstream that remembers for a short while what its registry does not have (404) or refuses to
+ * show (401, 403), so that a client that asks again and again costs upstream one request.
+ *
+ * Nothing else is remembered: not a time-out, not a 5xx, not a 429. A digest that a cached manifest
+ * names is asked for each time, since the next one may find it, and so is what prewarming and sync
+ * want, which are told of new content before clients are.
+ */
+export class RememberingUpstream implements Upstream {
+  readonly registry: string;
+  readonly #upstream: Upstream;
+  readonly #links: LinkStore;
+  readonly #clock: Clock;
+  readonly #observe: Observe;
+  readonly #account: () => Promise<string>;
+  readonly #ttlMs: number;
+  readonly #refusals = new LRUCache<string, Refusal>({ max: refusalsMax });
+
+  constructor(
+    upstream: Upstream,
+    parts: {
+      readonly links: LinkStore;
+      readonly clock: Clock;
+      readonly observe: Observe;
+      /** Stands for the login that is used now: never shown, another one for another login. */
+      readonly account: () => Promise<string>;
+      /** 0: nothing is remembered. */
+      readonly ttlMs: number;
+    },
+  ) {
+    this.registry = upstream.registry;
+    this.#upstream = upstream;
+    this.#links = parts.links;
+    this.#clock = parts.clock;
+    this.#observe = parts.observe;
+    this.#account = parts.account;
+    this.#ttlMs = parts.ttlMs;
+  }
+
+  get isDown(): boolean {
+    return this.#upstream.isDown;
+  }
+
+  fetchManifest(name: string, reference: Reference, wait: Wait): Promise<FetchedManifest> {
+    return this.#ask(manifestKey(name, reference), name, reference.digest, wait, () =>
+      this.#upstream.fetchManifest(name, reference, wait),
+    );
+  }
+
+  resolve(name: string, reference: Reference, wait: Wait): Promise<Resolved> {
+    return this.#ask(manifestKey(name, reference), name, reference.digest, wait, () =>
+      this.#upstream.resolve(name, reference, wait),
+    );
+  }
+
+  fetchBlob(
+    name: string,
+    digest: Digest,
+    part: ByteRange | undefined,
+    wait: Wait,
+  ): Promise<BlobBody> {
+    return this.#ask(blobKey(name, digest), name, digest, wait, () =>
+      this.#upstream.fetchBlob(name, digest, part, wait),
+    );
+  }
+
+  describeBlob(
+    name: string,
+    digest: Digest,
+    wait: Wait,
+  ): Promise<{ sizeBytes: number | undefined }> {
+    return this.#ask(blobKey(name, digest), name, digest, wait, () =>
+      this.#upstream.describeBlob(name, digest, wait),
+    );
+  }
+
+  listTags(name: string, wait: Wait): Promise<string[]> {
+    return this.#ask(`tags ${name}`, name, undefined, wait, () =>
+      this.#upstream.listTags(name, wait),
+    );
+  }
+
+  referrers(name: string, digest: Digest, wait: Wait): Promise<unknown[] | undefined> {
+    return this.#upstream.referrers(name, digest, wait);
+  }
+
+  async #ask<T>(
+    key: string,
+    name: string,
+    digest: Digest | undefined,
+    wait: Wait,
+    ask: () => Promise<T>,
+  ): Promise<T> {
+    const refusal = this.#refusals.get(key);
+    if (refusal !== undefined) {
+      if (await this.#holds(refusal, wait)) {
+        this.#observe({ kind: 'refusal-remembered', registry: this.registry, key });
+        throw refusal.error;
+      }
+      this.#refusals.delete(key);
+    }
+    try {
+      const answer = await ask();
+      this.#refusals.delete(key);
+      return answer;
+    } catch (error) {
+      await this.#remember(key, name, digest, error);
+      throw error;
+    }
+  }
+
+  async #holds({ account, untilMs }: Refusal, { priority }: Wait): Promise<boolean> {
+    const who = priority?.() ?? 'client';
+    if (who === 'prewarm' || who === 'sync' || this.#clock.monotonicMs() >= untilMs) return false;
+    return account === (await this.#account());
+  }
+
+  async #remember(
+    key: string,
+    name: string,
+    digest: Digest | undefined,
+    error: unknown,
+  ): Promise<void> {
+    const isAbsent = isMirrorError(error, 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'NAME_UNKNOWN');
+    if (this.#ttlMs === 0 || !(isAbsent || isMirrorError(error, 'DENIED'))) return;
+    const repository = { registry: this.registry, name };
+    if (digest !== undefined && (await this.#links.find(repository, digest)) !== undefined) return;
+    const forMs = isAbsent ? this.#ttlMs : Math.min(this.#ttlMs, deniedMsMax);
+    this.#refusals.set(key, {
+      error,
+      account: await this.#account(),
+      untilMs: this.#clock.monotonicMs() + forMs,
+    });
+  }
+}
+
+function manifestKey(name: string, reference: Reference): string {
+  return `manifest ${name} ${referenceText(reference)}`;
+}
+
+function blobKey(name: string, digest: Digest): string {
+  return `blob ${name} ${digest}`;
+}

@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { get } from '../kit/clients.ts';
+import { makeBlob, makeImage, makeIndex } from '../kit/images.ts';
+import { startMirror } from '../kit/mirror.ts';
+import { startScriptedRegistry } from '../kit/scripted-registry.ts';
+
+const image = makeImage({ seed: 'negative', layers: [20_000] });
+
+test('what upstream does not have is asked for once in a while, by HEAD and GET, tag and blob', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream });
+  const tagUrl = `${mirror.url}/v2/library/app/manifests/sha256-${'a'.repeat(64)}.sig`;
+  const blobUrl = `${mirror.url}/v2/library/app/blobs/${makeBlob('nowhere', 10).digest}`;
+
+  const answers = [];
+  for (const url of [tagUrl, blobUrl]) {
+    for (let times = 0; times < 5; times += 1) {
+      answers.push(await get(url), await get(url, { method: 'HEAD' }));
+    }
+  }
+
+  assert.ok(answers.every(({ status }) => status === 404));
+  assert.equal(upstream.count({ kind: 'manifest' }), 1);
+  assert.equal(upstream.count({ kind: 'blob' }), 1);
+});
+
+test('what upstream has at last is found when the negative answer is old', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { negativeTtl: '200ms' } });
+  const url = `${mirror.url}/v2/library/app/manifests/1`;
+
+  const before = await get(url);
+  upstream.add('library/app', image, '1');
+  const soon = await get(url);
+  await sleep(250);
+  const later = await get(url);
+
+  assert.deepEqual([before.status, soon.status, later.status], [404, 404, 200]);
+});
+
+test('a digest that a cached manifest names is asked for each time', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { readAhead: false } });
+  const index = makeIndex([image]);
+  upstream.add('library/app', index, '1');
+  await get(`${mirror.url}/v2/library/app/manifests/1`);
+  const url = `${mirror.url}/v2/library/app/manifests/${image.manifest.digest}`;
+  upstream.script({ when: { reference: image.manifest.digest }, times: 1, do: { status: 404 } });
+
+  const missing = await get(url);
+  const found = await get(url);
+
+  assert.equal(missing.status, 404);
+  assert.equal(found.digest, image.manifest.digest);
+});
+
+test('errors that are no plain «no» are not remembered', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream });
+  upstream.add('library/app', image, '1');
+  upstream.script({ when: { kind: 'manifest' }, times: 1, do: { status: 500 } });
+  const url = `${mirror.url}/v2/library/app/manifests/1`;
+
+  const failed = await get(url);
+  const right = await get(url);
+
+  assert.equal(failed.status, 503);
+  assert.equal(right.digest, image.manifest.digest);
+});
+
+test('a tag that is gone is served when the upstream says so, and forgotten for good by onGone: deny', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using other = await startScriptedRegistry();
+  const settings = { tagTtl: '0', negativeTtl: '0' };
+  await using mirror = await startMirror({
+    upstream,
+    settings: { ...settings, onGone: 'warn' },
+    config: { upstreams: { 'other.test': { ...settings, urls: [other.url], onGone: 'deny' } } },
+  });
+  for (const registry of [upstream, other]) registry.add('team/app', image, '1');
+  const kept = `${mirror.url}/v2/team/app/manifests/1`;
+  const denied = `${mirror.url}/v2/other.test/team/app/manifests/1`;
+  for (const url of [kept, denied]) await get(url);
+  await mirror.observed('fill-committed', ({ digest }) => digest === image.layers[0]!.digest);
+  for (const registry of [upstream, other]) registry.remove('team/app', '1');
+
+  const warned = await get(kept);
+  const gone = await get(denied);
+  await other.stop();
+  const down = await get(denied);
+
+  assert.equal(warned.status, 200);
+  assert.match(String(warned.headers['warning']), /^299 - /);
+  assert.equal(mirror.observedOf('served-stale').length, 1);
+  assert.equal(gone.status, 404);
+  assert.equal(down.status, 503);
+});

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { get } from '../kit/clients.ts';
+import type { Fault } from '../kit/faults.ts';
+import { makeImage } from '../kit/images.ts';
+import { startMirror, type TestMirror } from '../kit/mirror.ts';
+import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
+
+const image = makeImage({ seed: 'outage', layers: [20_000] });
+
+/** A mirror that holds the image under the tag `1`, which it has to ask about at each request. */
+async function startFilledMirror(upstream: ScriptedRegistry): Promise<TestMirror> {
+  const mirror = await startMirror({ upstream, settings: { tagTtl: '0' } });
+  upstream.add('library/app', image, '1');
+  await get(`${mirror.url}/v2/library/app/manifests/1`);
+  for (const { digest } of [image.config, ...image.layers]) {
+    await mirror.observed('fill-committed', (event) => event.digest === digest);
+  }
+  return mirror;
+}
+
+const outages: [name: string, fault: Fault | 'stop', probesMax: number][] = [
+  // Five failures in a row open the circuit; then one probe after each growing cool-down.
+  ['answers 500', { status: 500 }, 5 + 3],
+  ['answers 500 after a second', { status: 500, delayMs: 1_000 }, 1 + 2],
+  ['hangs', { holdUntil: new Promise(() => {}) }, 1 + 1],
+  ['breaks connections', { hangUp: true }, 5 + 3],
+  ['is down', 'stop', 0],
+];
+
+for (const [name, fault, probesMax] of outages) {
+  test(`upstream ${name}: the copy comes each time, the first within 3 s, the others at once`, async () => {
+    await using upstream = await startScriptedRegistry();
+    await using mirror = await startFilledMirror(upstream);
+    const asked = upstream.count();
+    if (fault === 'stop') await upstream.stop();
+    else upstream.script({ do: fault });
+
+    const first = await get(`${mirror.url}/v2/library/app/manifests/1`);
+    const others = [];
+    for (let times = 0; times < 50; times += 1) {
+      others.push(await get(`${mirror.url}/v2/library/app/manifests/1`));
+    }
+
+    for (const answer of [first, ...others]) {
+      assert.equal(answer.status, 200);
+      assert.equal(answer.digest, image.manifest.digest);
+      assert.equal(answer.headers['x-cache'], 'STALE');
+      assert.match(String(answer.headers['warning']), /^299 - ".*served from the cache/);
+    }
+    assert.ok(first.totalMs < 3_000, `first ${first.totalMs} ms`);
+    const quick = others.map(({ totalMs }) => totalMs).sort((a, b) => a - b);
+    assert.ok(others[0]!.totalMs < 50 || quick[25]! < 50, `second ${others[0]!.totalMs} ms`);
+    const probes = upstream.count() - asked;
+    assert.ok(probes <= probesMax, `${probes} requests reached upstream`);
+  });
+}
+
+test('with a token server that hangs the copy comes within 3 s, too', async () => {
+  await using upstream = await startScriptedRegistry({ auth: { kind: 'bearer' } });
+  await using mirror = await startFilledMirror(upstream);
+  upstream.revokeTokens();
+  upstream.script({ when: { kind: 'token' }, do: { holdUntil: new Promise(() => {}) } });
+
+  const first = await get(`${mirror.url}/v2/library/app/manifests/1`);
+  const second = await get(`${mirror.url}/v2/library/app/manifests/1`);
+
+  assert.deepEqual([first.headers['x-cache'], second.headers['x-cache']], ['STALE', 'STALE']);
+  assert.ok(first.totalMs < 3_000, `first ${first.totalMs} ms`);
+  assert.ok(second.totalMs < 50, `second ${second.totalMs} ms`);
+});
+
+test('offline for the whole mirror: nothing is asked, what is here is served', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, config: { offline: true } });
+  upstream.add('library/app', image, '1');
+
+  const answer = await get(`${mirror.url}/v2/library/app/manifests/1`);
+
+  assert.equal(answer.status, 503);
+  assert.match(answer.body.toString(), /offline/);
+  assert.equal(upstream.count(), 0);
+});
