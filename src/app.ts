@@ -164,6 +164,7 @@ async function openTransport(
     isOffline,
     credentials,
     maxConnections: settings.maxConnections,
+    requestsPerSecond: settings.requestsPerSecond,
     connectTimeoutMs: timeouts.connectMs,
     headersTimeoutMs: timeouts.headersMs,
     bodyBufferBytes: settings.bandwidthBytesPerSecond === 0 ? 1024 * 1024 : 64 * 1024,

@@ -6,6 +6,7 @@ import { isForeign } from '../oci/manifest.ts';
 import type { Reference, Repository } from '../oci/reference.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import type { Names } from '../store/names.ts';
+import type { Quota } from '../upstream/quota.ts';
 import { Blobs, type BlobAnswer } from './blobs.ts';
 import { Listings, type ListAnswer } from './listings.ts';
 import { Manifests, type ManifestAnswer, type ManifestWithBytes } from './manifests.ts';
@@ -21,6 +22,15 @@ export interface MirrorOptions {
   /** What a client is told of a blob that upstream cannot give; see `onlyUnavailable`. */
   readonly blobUnavailable: 404 | 503;
   readonly staleIncomplete: 'refuse' | 'serve';
+}
+
+/** How an upstream does. */
+export interface UpstreamState {
+  readonly registry: string;
+  /** Its last answers were failures, it limits us, or it is set to offline: it is not asked now. */
+  readonly isDown: boolean;
+  /** What each account used and has left of its pull quota. */
+  readonly quotas: readonly Quota[];
 }
 
 /**
@@ -69,6 +79,15 @@ export class Mirror {
   /** Whether a registry is one of the configured upstreams: the closed list that requests choose from. */
   has(registry: string): boolean {
     return this.#upstreams.has(registry);
+  }
+
+  /** What is known of each upstream without asking it, in the order of the configuration. */
+  upstreams(): UpstreamState[] {
+    return Array.from(this.#upstreams.values(), ({ upstream }) => ({
+      registry: upstream.registry,
+      isDown: upstream.isDown,
+      quotas: upstream.quotas,
+    }));
   }
 
   /**

@@ -6,6 +6,7 @@ import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, type MirrorError } from '../oci/errors.ts';
 import { referenceText, type Reference } from '../oci/reference.ts';
 import type { LinkStore } from '../store/names.ts';
+import type { Quota } from '../upstream/quota.ts';
 import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from '../upstream/upstream.ts';
 
 /** Refusals kept, some 300 bytes each; the least recently used goes first. */
@@ -62,6 +63,10 @@ export class RememberingUpstream implements Upstream {
 
   get isDown(): boolean {
     return this.#upstream.isDown;
+  }
+
+  get quotas(): readonly Quota[] {
+    return this.#upstream.quotas;
   }
 
   fetchManifest(name: string, reference: Reference, wait: Wait): Promise<FetchedManifest> {

@@ -2,7 +2,12 @@ import { createHash } from 'node:crypto';
 import type { Credentials } from './tokens.ts';
 
 /** Who an upstream is asked as, when no login is configured. */
-export const anonymous = 'anonymous';
+const anonymous = 'anonymous';
+
+/** The name under which an account is shown to the operator. */
+export function accountName(credentials: Credentials | undefined): string {
+  return credentials?.username ?? anonymous;
+}
 
 /**
  * Tells logins apart where answers are kept by login, so that none is given what another was told.

@@ -5,6 +5,7 @@ import { manifestAccept, manifestSizeBytesMax, mediaTypes } from '../oci/manifes
 import { isTag, referenceText, type Reference } from '../oci/reference.ts';
 import { parseContentRange } from './content-range.ts';
 import { nextPage } from './link.ts';
+import type { Quota } from './quota.ts';
 import { readAtMost } from './read-body.ts';
 import { discard, type Answer, type Ask, type Transport } from './transport.ts';
 import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from './upstream.ts';
@@ -27,6 +28,10 @@ export class RegistryClient implements Upstream {
 
   get isDown(): boolean {
     return this.#transport.isDown;
+  }
+
+  get quotas(): readonly Quota[] {
+    return this.#transport.quotas;
   }
 
   async fetchManifest(name: string, reference: Reference, wait: Wait): Promise<FetchedManifest> {

@@ -3,10 +3,15 @@ import { Agent, type Dispatcher } from 'undici';
 import type { Clock } from '../base/clock.ts';
 import type { Event, Observe } from '../base/events.ts';
 import { Limiter, type Priority } from '../base/limiter.ts';
-import { isMirrorError, MirrorError } from '../oci/errors.ts';
+import { TokenBucket } from '../base/token-bucket.ts';
+import { MirrorError } from '../oci/errors.ts';
+import { accountName } from './account.ts';
 import { Breaker } from './breaker.ts';
+import { Cooldown, type LimitedKind } from './cooldown.ts';
+import { Endpoints, type Endpoint } from './endpoints.ts';
+import { QuotaLedger, type Quota } from './quota.ts';
 import { realmPolicy } from './realm.ts';
-import { TokenSource, type Credentials } from './tokens.ts';
+import { TokenSource, type Credentials, type FetchToken } from './tokens.ts';
 import { readAtMost } from './read-body.ts';
 import type { Wait } from './upstream.ts';
 
@@ -19,6 +24,8 @@ export interface TransportOptions {
   /** Never called; everything is answered from the cache. */
   readonly isOffline: boolean;
   readonly maxConnections: number;
+  /** 0: no limit. */
+  readonly requestsPerSecond: number;
   readonly connectTimeoutMs: number;
   readonly headersTimeoutMs: number;
   /** What is read of a body before its reader takes it: large is fast, small keeps a rate exact. */
@@ -44,6 +51,11 @@ export interface Ask {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+/** An ask, and the name of the account that it is made for. */
+interface AskAs extends Ask {
+  readonly account: string;
+}
+
 export interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
@@ -54,19 +66,10 @@ export interface Answer {
 
 const redirectsMax = 5;
 
-/** A failure that takes longer makes clients wait, whatever it is: the breaker opens at once. */
-const quickFailureMs = 500;
-
 /** Requests that may wait for a connection; each is one small object and one client that waits. */
 const queueMax = 10_000;
 
 const redirectStatuses = new Set([301, 302, 303, 307, 308]);
-
-interface Endpoint {
-  readonly url: URL;
-  readonly breaker: Breaker;
-  readonly tokens: TokenSource;
-}
 
 /**
  * Requests to one upstream: its URLs in order, authorization, redirects, limits and the memory of
@@ -75,7 +78,10 @@ interface Endpoint {
 export class Transport {
   readonly #options: TransportOptions;
   readonly #agent: Agent;
-  readonly #endpoints: readonly Endpoint[];
+  readonly #endpoints: Endpoints;
+  readonly #ledger: QuotaLedger;
+  /** Requests a second, tokens and redirects included; undefined: no limit. */
+  readonly #rate: TokenBucket | undefined;
   /** Blobs and the small questions wait in lines of their own: a manifest never stands behind layers. */
   readonly #blobs: Limiter;
   readonly #questions: Limiter;
@@ -97,17 +103,21 @@ export class Transport {
         ...(tls.key === undefined ? {} : { key: tls.key }),
       },
     });
-    this.#endpoints = options.urls.map((text) => {
+    const { registry, clock, observe, requestsPerSecond } = options;
+    this.#ledger = new QuotaLedger(registry, clock, observe);
+    this.#rate = requestsPerSecond === 0 ? undefined : new TokenBucket(requestsPerSecond, clock);
+    const endpoints = options.urls.map((text) => {
       const url = new URL(text);
       const tokens = new TokenSource({
-        registry: options.registry,
+        registry,
         credentials: options.credentials,
-        clock: options.clock,
+        clock,
         realmAllowed: realmPolicy(url, options.authHosts),
         fetchToken: (realm, headers, signal) => this.#fetchToken(realm, headers, signal),
       });
-      return { url, breaker: new Breaker(options.clock), tokens };
+      return { url, breaker: new Breaker(clock), cooldown: new Cooldown(clock), tokens };
     });
+    this.#endpoints = new Endpoints(registry, endpoints, clock, observe);
     // One connection in eight is kept for manifests, tags and tokens.
     const questions = Math.max(1, options.maxConnections >> 3);
     this.#questions = new Limiter(questions, queueMax);
@@ -115,7 +125,12 @@ export class Transport {
   }
 
   get isDown(): boolean {
-    return this.#options.isOffline || this.#endpoints.every(({ breaker }) => breaker.isOpen);
+    return this.#options.isOffline || this.#endpoints.areDown;
+  }
+
+  /** What each account used and has left. */
+  get quotas(): readonly Quota[] {
+    return this.#ledger.quotas;
   }
 
   /** Answers whatever upstream says below 500, but for 429; redirects and one 401 are dealt with. */
@@ -137,7 +152,11 @@ export class Transport {
       );
     }
     try {
-      const answer = await this.#askInOrder(ask, wait);
+      const credentials = await this.#credentials();
+      const asked = { ...ask, account: accountName(credentials) };
+      const answer = await this.#endpoints.inOrder(kindOf(ask), credentials, (endpoint) =>
+        this.#askEndpoint(endpoint, asked, wait),
+      );
       answer.body.once('close', release);
       return answer;
     } catch (error) {
@@ -150,36 +169,21 @@ export class Transport {
     await this.#agent.destroy();
   }
 
-  async #askInOrder(ask: Ask, wait: Wait): Promise<Answer> {
-    let failure: unknown;
-    for (const endpoint of this.#endpoints) {
-      if (!endpoint.breaker.admits()) continue;
-      const startMs = this.#options.clock.monotonicMs();
-      try {
-        const answer = await this.#askEndpoint(endpoint, ask, wait);
-        this.#noteSuccess(endpoint);
-        return answer;
-      } catch (error) {
-        failure = error;
-        const tookMs = this.#options.clock.monotonicMs() - startMs;
-        if (isMirrorError(error, 'UPSTREAM_UNAVAILABLE'))
-          this.#noteFailure(endpoint, error, tookMs);
-        else {
-          endpoint.breaker.abandoned();
-          throw error;
-        }
-      }
-    }
-    throw (
-      failure ??
-      new MirrorError(
+  /** A login that cannot be read is an outage like any other: what is cached is served. */
+  async #credentials(): Promise<Credentials | undefined> {
+    try {
+      return await this.#options.credentials();
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new MirrorError(
         'UPSTREAM_UNAVAILABLE',
-        `upstream ${this.#options.registry} did not answer a moment ago and is not asked again yet`,
-      )
-    );
+        `upstream ${this.#options.registry} is not asked, because our login cannot be read: ${why}`,
+        { cause },
+      );
+    }
   }
 
-  async #askEndpoint(endpoint: Endpoint, ask: Ask, wait: Wait): Promise<Answer> {
+  async #askEndpoint(endpoint: Endpoint, ask: AskAs, wait: Wait): Promise<Answer> {
     const scope = `repository:${ask.name}:pull`;
     const first = await endpoint.tokens.authorizationFor(scope, wait.signal);
     const answer = await this.#follow(endpoint, ask, first, wait);
@@ -199,7 +203,7 @@ export class Transport {
   /** Redirects are followed by us, so clients never see a CDN and what comes is verified and kept. */
   async #follow(
     endpoint: Endpoint,
-    ask: Ask,
+    ask: AskAs,
     authorization: string | undefined,
     wait: Wait,
   ): Promise<Answer> {
@@ -212,7 +216,7 @@ export class Transport {
       const answer = await this.#send(url, ask, headers, wait);
       const location = answer.headers.location;
       if (!redirectStatuses.has(answer.status) || location === undefined)
-        return this.#judge(answer);
+        return this.#judge(answer, ask);
       discard(answer.body);
       const next = URL.canParse(location, url) ? new URL(location, url) : undefined;
       if (next === undefined || !/^https?:$/.test(next.protocol) || next.username !== '') {
@@ -234,6 +238,7 @@ export class Transport {
     headers: Readonly<Record<string, string>>,
     wait: Wait,
   ): Promise<Answer> {
+    await this.#rate?.take(1, wait.priority ?? ((): Priority => 'client'), wait.signal);
     const startMs = this.#options.clock.monotonicMs();
     let response: Dispatcher.ResponseData;
     try {
@@ -271,13 +276,19 @@ export class Transport {
     return { status: response.statusCode, headers: response.headers, body: response.body, url };
   }
 
-  #judge(answer: Answer): Answer {
+  #judge(answer: Answer, ask: AskAs): Answer {
     const { registry } = this.#options;
+    const isManifest = ask.what === 'manifest' && answer.status === 200;
+    const counts = ask.method === 'GET' ? 'pull' : 'check';
+    this.#ledger.note(ask.account, isManifest ? counts : 'other', answer.headers);
     if (answer.status === 429) {
       discard(answer.body);
-      throw new MirrorError('UPSTREAM_LIMITED', `upstream ${registry} limits our requests (429)`, {
-        retryAfterSeconds: retryAfterSeconds(answer.headers, this.#options.clock) ?? 60,
-      });
+      const seconds = retryAfterSeconds(answer.headers, this.#options.clock);
+      throw new MirrorError(
+        'UPSTREAM_LIMITED',
+        `upstream ${registry} limits our requests (429)`,
+        seconds === undefined ? {} : { retryAfterSeconds: seconds },
+      );
     }
     if (answer.status >= 500) {
       discard(answer.body);
@@ -295,36 +306,14 @@ export class Transport {
     realm: string,
     headers: Record<string, string>,
     signal: AbortSignal | undefined,
-  ): Promise<{ status: number; body: Uint8Array }> {
+  ): ReturnType<FetchToken> {
     const ask: Ask = { method: 'GET', path: '', name: '', what: 'token', headers: {} };
     const answer = await this.#send(new URL(realm), ask, headers, { signal });
     return {
       status: answer.status,
       body: await readAtMost(answer.body, 1024 * 1024, 'a token answer'),
+      retryAfterSeconds: retryAfterSeconds(answer.headers, this.#options.clock),
     };
-  }
-
-  #noteSuccess(endpoint: Endpoint): void {
-    if (!endpoint.breaker.succeeded()) return;
-    const message = `${endpoint.url.host} answers again`;
-    this.#observe({
-      kind: 'breaker-changed',
-      registry: this.#options.registry,
-      state: 'closed',
-      message,
-    });
-  }
-
-  #noteFailure(endpoint: Endpoint, error: MirrorError, tookMs: number): void {
-    const how = tookMs > quickFailureMs ? 'timeout' : 'refused';
-    if (!endpoint.breaker.failed(how)) return;
-    const { message } = error;
-    this.#observe({
-      kind: 'breaker-changed',
-      registry: this.#options.registry,
-      state: 'open',
-      message,
-    });
   }
 
   #observe(event: Event): void {
@@ -353,6 +342,11 @@ export class Transport {
 /** Ends a body that nobody will read: a small rest is read away so that the connection can be used again. */
 export function discard(body: Dispatcher.ResponseData['body']): void {
   body.dump({ limit: 64 * 1024 }).catch(() => {});
+}
+
+function kindOf({ what, method }: Ask): LimitedKind {
+  if (what === 'blob' || what === 'referrers') return what;
+  return what === 'manifest' && method === 'GET' ? 'pull' : 'check';
 }
 
 /** Retry-After in seconds or as a date; RFC 9110, 10.2.3. */

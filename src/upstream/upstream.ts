@@ -3,6 +3,7 @@ import type { ByteRange } from '../base/intervals.ts';
 import type { Priority } from '../base/limiter.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Reference } from '../oci/reference.ts';
+import type { Quota } from './quota.ts';
 
 /**
  * One upstream registry. `name` is the repository's name there. Every method may throw MirrorError
@@ -13,6 +14,8 @@ export interface Upstream {
   readonly registry: string;
   /** Whether the last answers were failures, so that a request now would fail without being sent. */
   readonly isDown: boolean;
+  /** What each account used and has left of upstream's pull quota, as its answers said. */
+  readonly quotas: readonly Quota[];
   /**
    * GET of a manifest; at Docker Hub this counts as a pull.
    * @throws MirrorError MANIFEST_UNKNOWN

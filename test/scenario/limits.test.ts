@@ -41,3 +41,53 @@ test('under a bandwidth limit what a client waits for comes before what is read 
   // Alone it takes one second, beside three that have the same rights four.
   assert.ok(got.totalMs < 2_000, `${got.totalMs} ms`);
 });
+
+test('requests a second are kept to', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { requestsPerSecond: 20 } });
+  const asked = Array.from({ length: 40 }, (_, at) => `${mirror.url}/v2/app/manifests/none-${at}`);
+
+  const startMs = performance.now();
+  await Promise.all(asked.map((url) => get(url)));
+  const seconds = (performance.now() - startMs) / 1000;
+
+  assert.equal(upstream.count(), 40);
+  // A quarter of a second's worth may go out at once.
+  assert.ok(seconds > 1.6 && seconds < 3, `${seconds} s`);
+});
+
+test('what upstream says of the quota is known by account, and pulls are told from checks', async () => {
+  const headers = {
+    'ratelimit-limit': '100;w=21600',
+    'ratelimit-remaining': '76;w=21600',
+    'docker-ratelimit-source': '192.0.2.1',
+  };
+  await using upstream = await startScriptedRegistry({
+    rules: [{ when: { kind: 'manifest' }, do: { headers } }],
+  });
+  await using mirror = await startMirror({ upstream, settings: { tagTtl: '0' } });
+  const image = makeImage({ seed: 'quota', layers: [100] });
+  upstream.add('library/app', image, '1');
+  const url = `${mirror.url}/v2/library/app/manifests/1`;
+
+  for (let times = 0; times < 3; times += 1) await get(url);
+  await get(`${mirror.url}/v2/library/app/blobs/${image.layers[0]!.digest}`);
+
+  const [state] = mirror.app.mirror.upstreams();
+  const [quota] = state!.quotas;
+  assert.deepEqual(
+    { ...quota, seenMs: undefined },
+    {
+      account: 'anonymous',
+      source: '192.0.2.1',
+      limit: 100,
+      remaining: 76,
+      windowSeconds: 21_600,
+      seenMs: undefined,
+      pulls: 1,
+      checks: 2,
+    },
+  );
+  assert.ok(Math.abs(Date.now() - quota!.seenMs!) < 10_000);
+  assert.equal(mirror.observedOf('quota-seen').length, 1);
+});

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { get } from '../kit/clients.ts';
 import type { Fault } from '../kit/faults.ts';
-import { makeImage } from '../kit/images.ts';
+import { makeBlob, makeImage } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
+import { until } from '../kit/wait-for.ts';
 import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
 
 const image = makeImage({ seed: 'outage', layers: [20_000] });
@@ -19,8 +20,13 @@ async function startFilledMirror(upstream: ScriptedRegistry): Promise<TestMirror
   return mirror;
 }
 
+const limited = { status: 429, headers: { 'retry-after': '60' } };
+
 const outages: [name: string, fault: Fault | 'stop', probesMax: number][] = [
   // Five failures in a row open the circuit; then one probe after each growing cool-down.
+  // The HEAD learns of it; afterwards nothing is asked.
+  ['answers 429 with Retry-After: 60', limited, 1],
+  ['answers 429', { status: 429 }, 1],
   ['answers 500', { status: 500 }, 5 + 3],
   ['answers 500 after a second', { status: 500, delayMs: 1_000 }, 1 + 2],
   ['hangs', { holdUntil: new Promise(() => {}) }, 1 + 1],
@@ -55,6 +61,62 @@ for (const [name, fault, probesMax] of outages) {
     assert.ok(probes <= probesMax, `${probes} requests reached upstream`);
   });
 }
+
+test('a limit of pulls leaves HEADs: a cached tag is confirmed, what is not cached is refused at once', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startFilledMirror(upstream);
+  upstream.script({ when: { kind: 'manifest', method: 'GET' }, do: limited });
+  const uncached = `${mirror.url}/v2/library/other/manifests/1`;
+
+  const refused = [await get(uncached), await get(uncached)];
+  const cached = await get(`${mirror.url}/v2/library/app/manifests/1`);
+  const blob = await get(`${mirror.url}/v2/library/app/blobs/${makeBlob('none', 5).digest}`);
+
+  for (const { status, headers, body } of refused) {
+    assert.equal(status, 503);
+    assert.ok(Number(headers['retry-after']) >= 59, String(headers['retry-after']));
+    assert.match(body.toString(), /TOOMANYREQUESTS.*limit/);
+  }
+  assert.equal(upstream.count({ repository: 'library/other' }), 1);
+  assert.equal(cached.headers['x-cache'], 'REVALIDATED');
+  assert.equal(blob.status, 404);
+  const [event] = mirror.observedOf('upstream-limited');
+  assert.equal(event?.scope, 'pulls');
+});
+
+test('after the pause that upstream asked for one request probes, and all goes on', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startFilledMirror(upstream);
+  const url = `${mirror.url}/v2/library/app/manifests/1`;
+  upstream.script({ times: 1, do: { status: 429, headers: { 'retry-after': '1' } } });
+
+  const during = await get(url);
+  const after = await until('the end of the pause', async () => {
+    const answer = await get(url);
+    return answer.headers['x-cache'] === 'REVALIDATED' ? answer : undefined;
+  });
+
+  assert.equal(during.headers['x-cache'], 'STALE');
+  assert.equal(after.digest, image.manifest.digest);
+});
+
+test('one URL of two that limits us is left alone, and the other is asked', async () => {
+  await using limiting = await startScriptedRegistry({ rules: [{ do: limited }] });
+  await using upstream = await startScriptedRegistry();
+  upstream.add('library/app', image, '1');
+  const settings = { urls: [limiting.url, upstream.url], tagTtl: '0' };
+  await using mirror = await startMirror({ upstream, settings });
+  const url = `${mirror.url}/v2/library/app/manifests/1`;
+
+  const answers = [await get(url), await get(url), await get(url)];
+
+  assert.deepEqual(
+    answers.map(({ headers }) => headers['x-cache']),
+    ['MISS', 'REVALIDATED', 'REVALIDATED'],
+  );
+  // A GET and a HEAD, which may be limited apart.
+  assert.equal(limiting.count({ kind: 'manifest' }), 2);
+});
 
 test('with a token server that hangs the copy comes within 3 s, too', async () => {
   await using upstream = await startScriptedRegistry({ auth: { kind: 'bearer' } });

@@ -78,6 +78,7 @@ describe('defaults', () => {
       connectionsPerBlob: 4,
       maxConnections: 32,
       bandwidthBytesPerSecond: 0,
+      requestsPerSecond: 0,
       minRateBytesPerSecond: 1024,
       timeouts: { connectMs: 5000, headersMs: 20_000, idleMs: 30_000, revalidateMs: 2500 },
       offline: false,

@@ -66,6 +66,7 @@ const upstream = z
     connectionsPerBlob: integer(1, 64).optional(),
     maxConnections: integer(1, 1024).prefault('32'),
     bandwidth: rate.prefault('0'),
+    requestsPerSecond: integer(0, 100_000).prefault('0'),
     minRate: rate.prefault('1KiB'),
     timeouts: timeouts.prefault({}),
     offline: flag.prefault('false'),

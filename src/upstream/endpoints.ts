@@ -1,0 +1,119 @@
+import type { Clock } from '../base/clock.ts';
+import type { Observe } from '../base/events.ts';
+import { isMirrorError, MirrorError } from '../oci/errors.ts';
+import { accountKey } from './account.ts';
+import type { Breaker } from './breaker.ts';
+import type { Cooldown, LimitedKind } from './cooldown.ts';
+import type { Credentials, TokenSource } from './tokens.ts';
+
+/** A failure that takes longer makes clients wait, whatever it is: the breaker opens at once. */
+const quickFailureMs = 500;
+
+/** One URL of an upstream, and what is remembered of it. */
+export interface Endpoint {
+  readonly url: URL;
+  readonly breaker: Breaker;
+  readonly cooldown: Cooldown;
+  readonly tokens: TokenSource;
+}
+
+/** The URLs of one upstream, asked in order; those that failed or limit us are left alone for a while. */
+export class Endpoints {
+  readonly #registry: string;
+  readonly #all: readonly Endpoint[];
+  readonly #clock: Clock;
+  readonly #observe: Observe;
+
+  constructor(registry: string, all: readonly Endpoint[], clock: Clock, observe: Observe) {
+    this.#registry = registry;
+    this.#all = all;
+    this.#clock = clock;
+    this.#observe = observe;
+  }
+
+  /** Whether none would be asked for a blob now. */
+  get areDown(): boolean {
+    return this.#all.every(
+      ({ breaker, cooldown }) => breaker.isOpen || cooldown.secondsLeft('blob') !== undefined,
+    );
+  }
+
+  /**
+   * The answer of the first that gives one.
+   * @throws MirrorError UPSTREAM_LIMITED, UPSTREAM_UNAVAILABLE: none did, or none is asked at the
+   *   moment; whatever `ask` throws that is no failure of the URL, at once
+   */
+  async inOrder<T>(
+    kind: LimitedKind,
+    credentials: Credentials | undefined,
+    ask: (endpoint: Endpoint) => Promise<T>,
+  ): Promise<T> {
+    const account = accountKey(credentials);
+    let failure: MirrorError | undefined;
+    for (const endpoint of this.#all) {
+      const { breaker, cooldown } = endpoint;
+      const seconds = cooldown.secondsLeft(kind, account);
+      if (seconds !== undefined) {
+        failure ??= this.#limited(`limited our requests (429) a moment ago`, seconds);
+        continue;
+      }
+      if (!breaker.admits()) continue;
+      cooldown.begin(kind, account);
+      const startMs = this.#clock.monotonicMs();
+      try {
+        const answer = await ask(endpoint);
+        cooldown.answered(kind);
+        this.#succeeded(endpoint);
+        return answer;
+      } catch (error) {
+        if (isMirrorError(error, 'UPSTREAM_LIMITED')) {
+          failure = this.#pause(endpoint, kind, error);
+          continue;
+        }
+        cooldown.abandoned(kind);
+        if (!isMirrorError(error, 'UPSTREAM_UNAVAILABLE')) {
+          breaker.abandoned();
+          throw error;
+        }
+        failure = error;
+        this.#failed(endpoint, error, this.#clock.monotonicMs() - startMs);
+      }
+    }
+    throw (
+      failure ??
+      new MirrorError(
+        'UPSTREAM_UNAVAILABLE',
+        `upstream ${this.#registry} did not answer a moment ago and is not asked again yet`,
+      )
+    );
+  }
+
+  #pause(endpoint: Endpoint, kind: LimitedKind, error: MirrorError): MirrorError {
+    const { scope, pauseSeconds } = endpoint.cooldown.limited(kind, error.retryAfterSeconds);
+    // Who limits us is there.
+    this.#succeeded(endpoint);
+    this.#observe({ kind: 'upstream-limited', registry: this.#registry, scope, pauseSeconds });
+    return this.#limited('limits our requests (429)', Math.ceil(pauseSeconds), error);
+  }
+
+  #limited(what: string, retryAfterSeconds: number, cause?: unknown): MirrorError {
+    return new MirrorError(
+      'UPSTREAM_LIMITED',
+      `upstream ${this.#registry} ${what}; it is asked again in ${retryAfterSeconds} seconds`,
+      { retryAfterSeconds, cause },
+    );
+  }
+
+  #succeeded({ breaker, url }: Endpoint): void {
+    if (!breaker.succeeded()) return;
+    const message = `${url.host} answers again`;
+    const registry = this.#registry;
+    this.#observe({ kind: 'breaker-changed', registry, state: 'closed', message });
+  }
+
+  #failed({ breaker }: Endpoint, { message }: MirrorError, tookMs: number): void {
+    if (!breaker.failed(tookMs > quickFailureMs ? 'timeout' : 'refused')) return;
+    const registry = this.#registry;
+    this.#observe({ kind: 'breaker-changed', registry, state: 'open', message });
+  }
+}
