@@ -1,11 +1,22 @@
 import type { ByteRange } from '../base/intervals.ts';
-import { findDigest, type Digest } from '../oci/digest.ts';
+import type { Digest } from '../oci/digest.ts';
 import { MirrorError, type ErrorCode } from '../oci/errors.ts';
 import { manifestAccept, manifestSizeBytesMax, mediaTypes } from '../oci/manifest.ts';
-import { isTag, referenceText, type Reference } from '../oci/reference.ts';
+import { referenceText, type Reference } from '../oci/reference.ts';
 import { parseContentRange } from './content-range.ts';
 import { nextPage } from './link.ts';
 import type { Quota } from './quota.ts';
+import {
+  claimedDigest,
+  claimedLength,
+  claimedType,
+  findForeignEncoding,
+  headerText,
+  isHeadRefused,
+  isWebPage,
+  lacksReferrers,
+  tagsOf,
+} from './quirks.ts';
 import { readAtMost } from './read-body.ts';
 import { discard, type Answer, type Ask, type Transport } from './transport.ts';
 import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from './upstream.ts';
@@ -51,11 +62,12 @@ export class RegistryClient implements Upstream {
       'MANIFEST_UNKNOWN',
       `manifest ${name}:${referenceText(reference)}`,
     );
+    this.#refuseWebPage(answer, 'a manifest');
     const bytes = await readAtMost(answer.body, manifestSizeBytesMax, 'a manifest');
     return {
       bytes,
       contentType: answer.headers['content-type'],
-      digest: findDigest(headerText(answer, 'docker-content-digest')),
+      digest: claimedDigest(answer.headers),
     };
   }
 
@@ -71,8 +83,8 @@ export class RegistryClient implements Upstream {
       },
     );
     discard(answer.body);
-    // GitLab answers 403 to a redirected HEAD, others do not know the method: a GET then decides.
-    if ([401, 403, 405, 501].includes(answer.status)) return unknownManifest;
+    if (isHeadRefused('manifest', answer.status) || isWebPage(answer.headers))
+      return unknownManifest;
     this.#refuseUnless(
       answer,
       [200],
@@ -80,9 +92,9 @@ export class RegistryClient implements Upstream {
       `manifest ${name}:${referenceText(reference)}`,
     );
     return {
-      digest: findDigest(headerText(answer, 'docker-content-digest')),
-      mediaType: answer.headers['content-type']?.split(';', 1)[0]?.trim(),
-      sizeBytes: contentLength(answer),
+      digest: claimedDigest(answer.headers),
+      mediaType: claimedType(answer.headers),
+      sizeBytes: claimedLength(answer.headers),
     };
   }
 
@@ -98,27 +110,23 @@ export class RegistryClient implements Upstream {
         : { range: `bytes=${part.start}-${part.end === Infinity ? '' : part.end - 1}` };
     const answer = await this.#ask('GET', `blobs/${digest}`, name, 'blob', wait, headers);
     this.#refuseUnless(answer, [200, 206], 'BLOB_UNKNOWN', `blob ${digest} of ${name}`);
-    const encoding = answer.headers['content-encoding'];
-    if (encoding !== undefined && encoding !== 'identity') {
+    const encoding = findForeignEncoding(answer.headers);
+    if (encoding !== undefined) {
       throw this.#broken(answer, `it sent a blob with Content-Encoding ${encoding}`);
     }
-    if (answer.headers['content-type']?.startsWith('text/html') === true) {
-      throw this.#broken(
-        answer,
-        'it sent a web page instead of a blob (a login page or a proxy in between?)',
-      );
-    }
-    const acceptsRanges = headerText(answer, 'accept-ranges') === 'bytes' || answer.status === 206;
+    this.#refuseWebPage(answer, 'a blob');
+    const acceptsRanges =
+      headerText(answer.headers, 'accept-ranges') === 'bytes' || answer.status === 206;
     if (answer.status === 200) {
       return {
         start: 0,
-        sizeBytes: contentLength(answer),
+        sizeBytes: claimedLength(answer.headers),
         acceptsRanges,
         isOpenEnded: true,
         body: answer.body,
       };
     }
-    const range = parseContentRange(headerText(answer, 'content-range'));
+    const range = parseContentRange(headerText(answer.headers, 'content-range'));
     if (range === undefined || part === undefined || range.start !== part.start) {
       throw this.#broken(answer, 'it sent another part of a blob than it was asked for');
     }
@@ -138,35 +146,29 @@ export class RegistryClient implements Upstream {
   ): Promise<{ sizeBytes: number | undefined }> {
     const answer = await this.#ask('HEAD', `blobs/${digest}`, name, 'blob', wait, {});
     discard(answer.body);
-    if (answer.status === 200) return { sizeBytes: contentLength(answer) };
-    this.#refuseUnless(
-      answer,
-      [400, 401, 403, 405, 501],
-      'BLOB_UNKNOWN',
-      `blob ${digest} of ${name}`,
-    );
-    // ECR Public answers 401 to the HEAD of what it gives to a GET, and presigned URLs are for GET only.
+    if (!isHeadRefused('blob', answer.status)) {
+      this.#refuseUnless(answer, [200], 'BLOB_UNKNOWN', `blob ${digest} of ${name}`);
+      const sizeBytes = claimedLength(answer.headers);
+      if (sizeBytes !== undefined) return { sizeBytes };
+    }
     const probe = await this.fetchBlob(name, digest, { start: 0, end: 1 }, wait);
     probe.body.destroy();
     return { sizeBytes: probe.sizeBytes };
   }
 
   async listTags(name: string, wait: Wait): Promise<string[]> {
-    const tags: string[] = [];
+    const tags = new Set<string>();
     const headers = { accept: 'application/json' };
     let path: string | undefined = 'tags/list';
     for (let page = 0; path !== undefined && page < pagesMax; page += 1) {
       const answer: Answer = await this.#ask('GET', path, name, 'tags', wait, headers);
       this.#refuseUnless(answer, [200], 'NAME_UNKNOWN', `repository ${name}`);
-      const document = await this.#readJson(answer, 'a list of tags');
-      const { tags: list } = (document ?? {}) as { tags?: unknown };
-      // An empty repository is `null` at some registries.
-      for (const tag of Array.isArray(list) ? list : []) {
-        if (typeof tag === 'string' && isTag(tag)) tags.push(tag);
-      }
-      path = nextPage(answer, name, 'tags/list');
+      const before = tags.size;
+      for (const tag of tagsOf(await this.#readJson(answer, 'a list of tags'))) tags.add(tag);
+      // Where `last` is ignored, the next page is the first one again, without end.
+      path = tags.size === before ? undefined : nextPage(answer, name, 'tags/list');
     }
-    return tags;
+    return [...tags];
   }
 
   async referrers(name: string, digest: Digest, wait: Wait): Promise<unknown[] | undefined> {
@@ -175,11 +177,9 @@ export class RegistryClient implements Upstream {
     let path: string | undefined = `referrers/${digest}`;
     for (let page = 0; path !== undefined && page < pagesMax; page += 1) {
       const answer: Answer = await this.#ask('GET', path, name, 'referrers', wait, headers);
-      const type = answer.headers['content-type']?.split(';', 1)[0]?.trim();
-      if (answer.status !== 200 || type !== mediaTypes.ociIndex) {
+      if (answer.status !== 200 || claimedType(answer.headers) !== mediaTypes.ociIndex) {
         discard(answer.body);
-        // 404, 405, 501 and quay's 400: no such API here. Others say so with a page of HTML.
-        if (page === 0 && answer.status !== 403 && answer.status !== 401) return undefined;
+        if (page === 0 && lacksReferrers(answer.status)) return undefined;
         this.#refuseUnless(answer, [], 'MANIFEST_UNKNOWN', `referrers of ${digest} in ${name}`);
       }
       const document = await this.#readJson(answer, 'a list of referrers');
@@ -226,12 +226,20 @@ export class RegistryClient implements Upstream {
     if (status === 401 || status === 403) {
       throw new MirrorError(
         'DENIED',
-        `upstream ${this.registry} denies ${what} (${status}); check the credentials of that upstream`,
+        `upstream ${this.registry} denies ${what} (${status}); check username and password of that upstream, or set them`,
       );
     }
     throw new MirrorError(
       'UPSTREAM_INVALID',
       `upstream ${this.registry} answered ${status} for ${what}`,
+    );
+  }
+
+  #refuseWebPage(answer: Answer, what: string): void {
+    if (!isWebPage(answer.headers)) return;
+    throw this.#broken(
+      answer,
+      `it sent a web page instead of ${what} (a login page or a proxy in between?)`,
     );
   }
 
@@ -242,13 +250,3 @@ export class RegistryClient implements Upstream {
 }
 
 const unknownManifest: Resolved = { digest: undefined, mediaType: undefined, sizeBytes: undefined };
-
-function headerText(answer: Answer, name: string): string | undefined {
-  const value = answer.headers[name];
-  return Array.isArray(value) ? value[0] : value;
-}
-
-function contentLength(answer: Answer): number | undefined {
-  const text = answer.headers['content-length'];
-  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
-}

@@ -157,7 +157,8 @@ export class Transport {
       const answer = await this.#endpoints.inOrder(kindOf(ask), credentials, (endpoint) =>
         this.#askEndpoint(endpoint, asked, wait),
       );
-      answer.body.once('close', release);
+      if (answer.body.closed) release();
+      else answer.body.once('close', release);
       return answer;
     } catch (error) {
       release();
@@ -191,12 +192,8 @@ export class Transport {
     const challenges = headerLines(answer.headers['www-authenticate']);
     discard(answer.body);
     const second = await endpoint.tokens.authorizationAfter(challenges, scope, first, wait.signal);
-    if (second === undefined) {
-      throw new MirrorError(
-        'DENIED',
-        `upstream ${this.#options.registry} asks for a login for ${ask.name}; set username and password of that upstream`,
-      );
-    }
+    // It is refused then, or it was a HEAD of a registry that only wants GETs: its client knows.
+    if (second === undefined) return answer;
     return this.#follow(endpoint, ask, second, wait);
   }
 
@@ -216,7 +213,7 @@ export class Transport {
       const answer = await this.#send(url, ask, headers, wait);
       const location = answer.headers.location;
       if (!redirectStatuses.has(answer.status) || location === undefined)
-        return this.#judge(answer, ask);
+        return this.#judge(answer, endpoint, ask);
       discard(answer.body);
       const next = URL.canParse(location, url) ? new URL(location, url) : undefined;
       if (next === undefined || !/^https?:$/.test(next.protocol) || next.username !== '') {
@@ -276,11 +273,13 @@ export class Transport {
     return { status: response.statusCode, headers: response.headers, body: response.body, url };
   }
 
-  #judge(answer: Answer, ask: AskAs): Answer {
+  #judge(answer: Answer, endpoint: Endpoint, ask: AskAs): Answer {
     const { registry } = this.#options;
     const isManifest = ask.what === 'manifest' && answer.status === 200;
     const counts = ask.method === 'GET' ? 'pull' : 'check';
-    this.#ledger.note(ask.account, isManifest ? counts : 'other', answer.headers);
+    // Of the quota only the registry itself knows, whatever a host says that it redirects to.
+    const headers = answer.url.origin === endpoint.url.origin ? answer.headers : {};
+    this.#ledger.note(ask.account, isManifest ? counts : 'other', headers);
     if (answer.status === 429) {
       discard(answer.body);
       const seconds = retryAfterSeconds(answer.headers, this.#options.clock);
@@ -290,7 +289,8 @@ export class Transport {
         seconds === undefined ? {} : { retryAfterSeconds: seconds },
       );
     }
-    if (answer.status >= 500) {
+    // 501 says that upstream does not know the method, and is no outage.
+    if (answer.status >= 500 && answer.status !== 501) {
       discard(answer.body);
       const retryAfter = retryAfterSeconds(answer.headers, this.#options.clock);
       throw new MirrorError(

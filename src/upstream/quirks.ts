@@ -1,0 +1,90 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { findDigest, type Digest } from '../oci/digest.ts';
+import { isTag } from '../oci/reference.ts';
+
+/**
+ * Where real registries leave the specification, and what the mirror makes of it: this file holds all
+ * of it but for two things that are known by content. Schema 1 is refused, and media types are read
+ * from the fields of a manifest, in `oci/manifest.ts`.
+ */
+
+/**
+ * HEAD of a manifest is refused where GET works: GitLab redirects it to an address that was signed for
+ * GET (403, moby#50065), others ask for another login (401) or do not know the method (405, 501). A GET
+ * decides then. Not 404 and not 429: the GET would only count as a pull at Docker Hub.
+ */
+const manifestHeadRefusals: ReadonlySet<number> = new Set([401, 403, 405, 501]);
+
+/**
+ * HEAD of a blob is refused where GET works: ECR Public (401, distribution#4383), addresses signed for
+ * GET only (403; 400 at S3), the CDN of ghcr.io. A GET of the first byte tells the size then.
+ */
+const blobHeadRefusals: ReadonlySet<number> = new Set([400, 401, 403, 405, 501]);
+
+export function isHeadRefused(what: 'manifest' | 'blob', status: number): boolean {
+  return (what === 'manifest' ? manifestHeadRefusals : blobHeadRefusals).has(status);
+}
+
+/**
+ * A page for people with status 200, in place of content: a login page, a captive portal, a proxy
+ * (harbor#23882). It is never a manifest or a blob.
+ */
+export function isWebPage(headers: IncomingHttpHeaders): boolean {
+  return /^(?:text\/html|application\/xhtml\+xml)\b/i.test(headers['content-type'] ?? '');
+}
+
+/**
+ * `x-gzip` is a label that storage behind a registry gives to layers that *are* gzip; the bytes are the
+ * blob's own (moby#17595). Any other encoding would change them, and was not asked for.
+ */
+const harmlessEncodings: ReadonlySet<string> = new Set(['identity', 'x-gzip']);
+
+/** The content coding that makes a body something else than the blob; undefined when there is none. */
+export function findForeignEncoding(headers: IncomingHttpHeaders): string | undefined {
+  const encoding = headers['content-encoding'];
+  return encoding === undefined || harmlessEncodings.has(encoding) ? undefined : encoding;
+}
+
+/**
+ * ECR and registry.access.redhat.com leave `Docker-Content-Digest` out of some answers; others send one
+ * of an algorithm that nobody verifies. Undefined then: the body is hashed.
+ */
+export function claimedDigest(headers: IncomingHttpHeaders): Digest | undefined {
+  return findDigest(headerText(headers, 'docker-content-digest'));
+}
+
+/**
+ * Manifests and tokens come chunked, without `Content-Length`; a HEAD comes with none, or with 0.
+ * Undefined when it is missing or no number.
+ */
+export function claimedLength(headers: IncomingHttpHeaders): number | undefined {
+  const text = headers['content-length'];
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+/** `application/json; charset=utf-8` and the like: the type without its parameters. */
+export function claimedType(headers: IncomingHttpHeaders): string | undefined {
+  return headers['content-type']?.split(';', 1)[0]?.trim();
+}
+
+/**
+ * The tags of one page. An empty repository is `null` at some registries, gcr.io adds fields of its
+ * own, and what is not a tag by the grammar can be asked for by nobody.
+ */
+export function tagsOf(document: unknown): string[] {
+  const { tags } = (document ?? {}) as { tags?: unknown };
+  return Array.isArray(tags) ? tags.filter((tag) => typeof tag === 'string' && isTag(tag)) : [];
+}
+
+/**
+ * Registries without the referrers API answer 404, 405 or 501, quay.io 400 for what nothing refers to,
+ * and some a page of HTML with 200. Only a refusal is an answer to the question.
+ */
+export function lacksReferrers(status: number): boolean {
+  return status !== 401 && status !== 403;
+}
+
+export function headerText(headers: IncomingHttpHeaders, name: string): string | undefined {
+  const value = headers[name];
+  return Array.isArray(value) ? value[0] : value;
+}
