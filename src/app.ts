@@ -1,26 +1,19 @@
 import { readFile } from 'node:fs/promises';
-import { systemClock, type Clock } from './base/clock.ts';
+import { systemClock } from './base/clock.ts';
 import type { Observe } from './base/events.ts';
-import { TokenBucket } from './base/token-bucket.ts';
 import { listenText } from './config/scalars.ts';
 import { readSecret } from './config/load.ts';
-import type { Config, UpstreamConfig } from './config/schema.ts';
+import type { Config } from './config/schema.ts';
 import { adminServer } from './http/admin-server.ts';
 import { RegistryRoutes } from './http/registry-routes.ts';
 import { registryServer, type ServerTls } from './http/registry-server.ts';
 import { Mirror } from './mirror/mirror.ts';
-import type { MirroredUpstream } from './mirror/mirrored-upstream.ts';
-import { RememberingUpstream } from './mirror/remembering-upstream.ts';
 import { ChunkCache } from './store/chunk-cache.ts';
 import { systemDisk, type Disk } from './store/disk.ts';
 import { Hashing } from './store/hashing.ts';
 import { openNames } from './store/names.ts';
 import { openStorage } from './store/open-store.ts';
-import { accountKey } from './upstream/account.ts';
-import { RegistryClient } from './upstream/registry-client.ts';
-import type { Credentials } from './upstream/tokens.ts';
-import { Transport } from './upstream/transport.ts';
-import type { Upstream } from './upstream/upstream.ts';
+import { openUpstreams } from './wiring/upstreams.ts';
 
 /** What the outside gives: everything that a test replaces. */
 export interface Surroundings {
@@ -69,25 +62,17 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   });
   const names = await openNames({ folder, observe });
 
-  const transports: Transport[] = [];
-  const upstreams = new Map<string, MirroredUpstream>();
-  for (const [registry, settings] of config.upstreams) {
-    const credentials = credentialsOf(settings, around);
-    const isOffline = config.offline || settings.offline;
-    const transport = await openTransport(settings, credentials, isOffline, around);
-    transports.push(transport);
-    const upstream = new RememberingUpstream(new RegistryClient(registry, transport), {
-      account: async () => accountKey(await credentials()),
-      links: names.links,
-      clock,
-      observe,
-      ttlMs: settings.negativeTtlMs,
-    });
-    upstreams.set(registry, mirrored(upstream, settings, clock));
-  }
+  const { env, version } = around;
+  const upstreams = await openUpstreams(config, {
+    env,
+    version,
+    clock,
+    observe,
+    links: names.links,
+  });
 
   const mirror = new Mirror({
-    upstreams,
+    upstreams: upstreams.byName,
     defaultUpstream: config.defaultUpstream,
     store,
     names,
@@ -113,7 +98,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     clearTimeout(deadline);
     await mirror.close();
     await admin.close();
-    await Promise.all(transports.map((transport) => transport.close()));
+    await upstreams.close();
     await ready;
     store.close();
     await names.close();
@@ -134,66 +119,6 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     mirror,
     counted: ready,
     close,
-  };
-}
-
-function credentialsOf(
-  { username, password }: UpstreamConfig,
-  around: Surroundings,
-): () => Promise<Credentials | undefined> {
-  // Read at each use: a rotated secret is picked up by itself.
-  return async () =>
-    username === undefined || password === undefined
-      ? undefined
-      : { username, password: await readSecret(password, around.env) };
-}
-
-async function openTransport(
-  settings: UpstreamConfig,
-  credentials: () => Promise<Credentials | undefined>,
-  isOffline: boolean,
-  around: Surroundings,
-): Promise<Transport> {
-  const { tls, timeouts } = settings;
-  const read = async (path: string | undefined): Promise<string | undefined> =>
-    path === undefined ? undefined : readFile(path, 'utf8');
-  return new Transport({
-    registry: settings.name,
-    urls: settings.urls,
-    authHosts: settings.authHosts,
-    isOffline,
-    credentials,
-    maxConnections: settings.maxConnections,
-    requestsPerSecond: settings.requestsPerSecond,
-    connectTimeoutMs: timeouts.connectMs,
-    headersTimeoutMs: timeouts.headersMs,
-    bodyBufferBytes: settings.bandwidthBytesPerSecond === 0 ? 1024 * 1024 : 64 * 1024,
-    tls: {
-      ca: await read(tls?.ca),
-      cert: await read(tls?.cert),
-      key: await read(tls?.key),
-      insecure: tls?.insecure ?? false,
-    },
-    userAgent: `entrepot/${around.version}`,
-    clock: systemClock,
-    observe: around.observe,
-  });
-}
-
-function mirrored(upstream: Upstream, settings: UpstreamConfig, clock: Clock): MirroredUpstream {
-  const { bandwidthBytesPerSecond } = settings;
-  return {
-    upstream,
-    fill: {
-      connectionsPerBlob: settings.connectionsPerBlob,
-      idleTimeoutMs: settings.timeouts.idleMs,
-      minBytesPerSecond: settings.minRateBytesPerSecond,
-      bandwidth:
-        bandwidthBytesPerSecond === 0 ? undefined : new TokenBucket(bandwidthBytesPerSecond, clock),
-    },
-    tags: settings,
-    revalidateTimeoutMs: settings.timeouts.revalidateMs,
-    readAhead: settings.readAhead,
   };
 }
 

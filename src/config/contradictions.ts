@@ -26,6 +26,23 @@ export function needTokenBeyondLoopback(
   });
 }
 
+/** A login comes from one place. */
+export function needOneLogin(
+  upstream: { username?: unknown; dockerConfig?: unknown; credentialHelper?: unknown },
+  context: Context,
+): void {
+  const given = (['username', 'dockerConfig', 'credentialHelper'] as const).filter(
+    (key) => upstream[key] !== undefined,
+  );
+  const [first, second] = given;
+  if (first === undefined || second === undefined) return;
+  context.addIssue({
+    code: 'custom',
+    path: [second],
+    message: `${first} says already where the login comes from; keep one of ${given.join(', ')}`,
+  });
+}
+
 export function needConnections(
   upstream: { connectionsPerBlob?: unknown; maxConnections: unknown },
   context: Context,

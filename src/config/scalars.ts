@@ -61,6 +61,7 @@ export const flag = parsed(parseFlag);
 export const listen = parsed(parseListen);
 export const registryUrl = parsed(parseRegistryUrl);
 export const host = parsed(parseHost);
+export const proxy = parsed(parseProxy);
 export const schedule = parsed((value) =>
   matching(value, cronGrammar, 'a schedule', '"0 3 * * *" (minute, hour, day, month, weekday)'),
 );
@@ -160,6 +161,16 @@ function parseRegistryUrl(value: string): string {
     throw new RangeError(`a registry's URL has neither «?» nor «#»; ${example}`);
   }
   return url.href.replace(/\/+$/, '');
+}
+
+/** «none», or where requests go out through. A login of the proxy stands in the environment's. */
+function parseProxy(value: string): string {
+  if (value === 'none') return value;
+  const url = URL.parse(value);
+  if (url !== null && /^https?:$/.test(url.protocol) && url.username === '') return url.href;
+  throw new RangeError(
+    `not a proxy: «${value}»; write http://proxy.example:3128, or none to go straight`,
+  );
 }
 
 function parseHost(value: string): string {

@@ -33,6 +33,7 @@ export function logObserver(log: Log): Observe {
         );
       case 'fill-resumed':
       case 'upstream-unreachable':
+      case 'upstream-refused':
       case 'breaker-changed':
       case 'upstream-limited':
       case 'served-stale':
@@ -58,6 +59,7 @@ const messages: Readonly<Record<Exclude<Event['kind'], 'request' | 'bug'>, strin
   'fill-uncached': 'the disk cannot take a blob; it is passed through uncached',
   'upstream-answered': 'upstream has answered',
   'upstream-unreachable': 'upstream cannot be reached',
+  'upstream-refused': 'upstream would send us where nothing is sent',
   'breaker-changed': 'upstream has changed its health',
   'quota-seen': 'upstream says how many pulls are left',
   'refusal-remembered': 'upstream refused this a moment ago and is not asked again yet',

@@ -1,4 +1,4 @@
-import type { Answer } from './transport.ts';
+import type { Answer } from './exchange.ts';
 
 /**
  * The path of the next page below the repository, from `Link: <…>; rel="next"`; undefined when this
@@ -9,12 +9,21 @@ import type { Answer } from './transport.ts';
  * @param endpoint such as `tags/list`
  */
 export function nextPage(answer: Answer, name: string, endpoint: string): string | undefined {
-  const header = answer.headers['link'];
+  const next = findNext(answer);
+  if (next?.origin !== answer.url.origin || !next.pathname.includes(`/${name}/`)) return undefined;
+  return next.search === '' ? undefined : `${endpoint}${next.search}`;
+}
+
+/** The other host that the link leads to, if it does: what was read until there is not the whole list. */
+export function foreignHostOf(answer: Answer): string | undefined {
+  const next = findNext(answer);
+  return next === undefined || next.origin === answer.url.origin ? undefined : next.host;
+}
+
+function findNext({ headers, url }: Answer): URL | undefined {
+  const header = headers['link'];
   const text = Array.isArray(header) ? header.join(', ') : header;
   const match = /<([^<>]{1,4096})>\s*;[^,]*\brel\s*=\s*"?next"?/i.exec(text ?? '');
   const target = match?.[1];
-  if (target === undefined || !URL.canParse(target, answer.url)) return undefined;
-  const next = new URL(target, answer.url);
-  if (next.origin !== answer.url.origin || !next.pathname.includes(`/${name}/`)) return undefined;
-  return next.search === '' ? undefined : `${endpoint}${next.search}`;
+  return target !== undefined && URL.canParse(target, url) ? new URL(target, url) : undefined;
 }

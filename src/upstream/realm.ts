@@ -42,7 +42,7 @@ export function realmPolicy(upstream: URL, authHosts: readonly string[]): (realm
   };
 }
 
-function isSameDomain(a: string, b: string): boolean {
+export function isSameDomain(a: string, b: string): boolean {
   const domain = domainOf(a);
   return domain !== undefined && domain === domainOf(b);
 }

@@ -4,7 +4,7 @@ import { MirrorError, type ErrorCode } from '../oci/errors.ts';
 import { manifestAccept, manifestSizeBytesMax, mediaTypes } from '../oci/manifest.ts';
 import { referenceText, type Reference } from '../oci/reference.ts';
 import { parseContentRange } from './content-range.ts';
-import { nextPage } from './link.ts';
+import { foreignHostOf, nextPage } from './link.ts';
 import type { Quota } from './quota.ts';
 import {
   claimedDigest,
@@ -18,7 +18,8 @@ import {
   tagsOf,
 } from './quirks.ts';
 import { readAtMost } from './read-body.ts';
-import { discard, type Answer, type Ask, type Transport } from './transport.ts';
+import { discard, type Answer, type Ask } from './exchange.ts';
+import type { Transport } from './transport.ts';
 import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from './upstream.ts';
 
 /** quay pages tags by 100 at most: 1,000 pages are 100,000 tags, beyond any real repository. */
@@ -166,7 +167,7 @@ export class RegistryClient implements Upstream {
       const before = tags.size;
       for (const tag of tagsOf(await this.#readJson(answer, 'a list of tags'))) tags.add(tag);
       // Where `last` is ignored, the next page is the first one again, without end.
-      path = tags.size === before ? undefined : nextPage(answer, name, 'tags/list');
+      path = tags.size === before ? undefined : this.#nextPage(answer, name, 'tags/list');
     }
     return [...tags];
   }
@@ -186,7 +187,7 @@ export class RegistryClient implements Upstream {
       const { manifests } = (document ?? {}) as { manifests?: unknown };
       if (!Array.isArray(manifests)) return page === 0 ? undefined : found;
       found.push(...(manifests as unknown[]));
-      path = nextPage(answer, name, `referrers/${digest}`);
+      path = this.#nextPage(answer, name, `referrers/${digest}`);
     }
     return found;
   }
@@ -200,6 +201,12 @@ export class RegistryClient implements Upstream {
     headers: Readonly<Record<string, string>>,
   ): Promise<Answer> {
     return this.#transport.ask({ method, path: `/v2/${name}/${rest}`, name, what, headers }, wait);
+  }
+
+  #nextPage(answer: Answer, name: string, endpoint: string): string | undefined {
+    const host = foreignHostOf(answer);
+    if (host === undefined) return nextPage(answer, name, endpoint);
+    throw this.#transport.refuse('tags', host, 'the next page of a list is never at another host');
   }
 
   async #readJson(answer: Answer, what: string): Promise<unknown> {

@@ -3,20 +3,24 @@ import type { Clock } from '../base/clock.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { findChallenge, type Challenge } from './challenge.ts';
 
-/** A login at an upstream, as the operator configured it. Never shown, never in a message. */
+/**
+ * A login at an upstream, as the operator configured it. Never shown, never in a message. With
+ * `<token>` as username the password is an identity token, which only buys other tokens.
+ */
 export interface Credentials {
   readonly username: string;
   readonly password: string;
 }
 
 /**
- * Sends the GET for a token. Follows no redirect, reads at most 1 MiB of answer, stops with the signal;
+ * Sends the GET for a token, or the POST when there is a form. Follows no redirect, reads at most 1 MiB of answer, stops with the signal;
  * may throw anything, which counts as no answer.
  */
 export type FetchToken = (
   url: string,
   headers: Record<string, string>,
   signal: AbortSignal | undefined,
+  form?: string,
 ) => Promise<{
   readonly status: number;
   readonly body: Uint8Array;
@@ -47,9 +51,13 @@ const tokenTimeoutMs = 10_000;
 /** After a 429 without Retry-After. */
 const limitedSeconds = 10;
 
+/** The part of a token's life after which the next one is fetched beside the requests that use it. */
+const renewAfterShare = 0.75;
+
 interface Token {
   readonly header: string;
   readonly expiresMs: number;
+  readonly renewMs: number;
   /** What it was issued for: the challenge's own scope, where that is not the one we would build. */
   readonly scope: string;
 }
@@ -133,31 +141,54 @@ export class TokenSource {
     return header;
   }
 
+  /**
+   * The header after a 403: a new token, for what the refused one was granted may have changed since.
+   * Undefined when the refused one was no token that was kept.
+   * @throws as `authorizationFor`
+   */
+  async authorizationAnew(
+    scope: string,
+    refused: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<string | undefined> {
+    const stale = [...this.#tokens].find(([, { header }]) => header === refused);
+    if (stale === undefined) return undefined;
+    this.#tokens.delete(stale[0]);
+    return this.authorizationFor(scope, signal);
+  }
+
   async #token(want: Want, signal: AbortSignal | undefined): Promise<Token> {
     signal?.throwIfAborted();
     const key = this.#keyOf(want);
     const kept = this.#tokens.get(key);
-    const isGood = kept?.scope === want.scope && this.#options.clock.monotonicMs() < kept.expiresMs;
-    if (kept !== undefined && isGood) {
+    const now = this.#options.clock.monotonicMs();
+    if (kept?.scope === want.scope && now < kept.expiresMs) {
       this.#keep(key, kept);
+      // What fails here is met when the token is over.
+      if (now >= kept.renewMs) void this.#shared(want, key);
       return kept;
     }
+    return orAborted(this.#shared(want, key), signal);
+  }
+
+  /**
+   * One request for all who want the same. It does not end with the one who happened to ask first, and
+   * its token is kept once, so that a slow waiter does not bring back what a 401 has thrown away since.
+   */
+  #shared(want: Want, key: string): Promise<Token> {
     const flight = `${key}\n${want.scope}`;
-    let fetching = this.#fetching.get(flight);
-    if (fetching === undefined) {
-      // Shared, so it does not end with the one who happened to ask first; kept once, by the flight,
-      // so that a slow waiter does not bring back what a 401 has thrown away since.
-      fetching = this.#fetch(want)
-        .then((token) => {
-          this.#keep(key, token);
-          return token;
-        })
-        .finally(() => this.#fetching.delete(flight));
-      // All who wait may have left before it fails.
-      fetching.catch(() => {});
-      this.#fetching.set(flight, fetching);
-    }
-    return orAborted(fetching, signal);
+    const running = this.#fetching.get(flight);
+    if (running !== undefined) return running;
+    const fetching = this.#fetch(want)
+      .then((token) => {
+        this.#keep(key, token);
+        return token;
+      })
+      .finally(() => this.#fetching.delete(flight));
+    // All who wait may have left before it fails.
+    fetching.catch(() => {});
+    this.#fetching.set(flight, fetching);
+    return fetching;
   }
 
   #keep(key: string, token: Token): void {
@@ -172,10 +203,9 @@ export class TokenSource {
     const { service } = challenge.parameters;
     if (service !== undefined) realm.searchParams.set('service', service);
     realm.searchParams.set('scope', scope);
-    if (credentials !== undefined) realm.searchParams.set('account', credentials.username);
-    const authorization = basicOf(credentials);
-    const headers = authorization === undefined ? {} : { authorization };
-    const answer = await this.#ask(realm, headers);
+    const answer = isIdentityToken(credentials)
+      ? await this.#askWithIdentity(realm, credentials.password)
+      : await this.#askWithPassword(realm, credentials);
     if (answer.status === 401 || answer.status === 403) {
       throw new MirrorError(
         'DENIED',
@@ -198,14 +228,36 @@ export class TokenSource {
     }
     const lifetimeMs = token.lifetimeSeconds * 1000;
     const marginMs = Math.min(lifetimeMs / 10, 30_000);
-    const expiresMs = this.#options.clock.monotonicMs() + lifetimeMs - marginMs;
-    return { header: `Bearer ${token.text}`, expiresMs, scope };
+    const now = this.#options.clock.monotonicMs();
+    return {
+      header: `Bearer ${token.text}`,
+      expiresMs: now + lifetimeMs - marginMs,
+      renewMs: now + lifetimeMs * renewAfterShare,
+      scope,
+    };
   }
 
-  async #ask(realm: URL, headers: Record<string, string>): ReturnType<FetchToken> {
+  #askWithPassword(realm: URL, credentials: Credentials | undefined): ReturnType<FetchToken> {
+    if (credentials !== undefined) realm.searchParams.set('account', credentials.username);
+    const authorization = basicOf(credentials);
+    return this.#ask(realm, authorization === undefined ? {} : { authorization });
+  }
+
+  /** OAuth 2, as ACR and `docker login` with an identity token want it; distribution, spec/auth/oauth. */
+  #askWithIdentity(realm: URL, identityToken: string): ReturnType<FetchToken> {
+    const form = new URLSearchParams(realm.search);
+    realm.search = '';
+    form.set('grant_type', 'refresh_token');
+    form.set('client_id', 'entrepot');
+    form.set('refresh_token', identityToken);
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    return this.#ask(realm, headers, form.toString());
+  }
+
+  async #ask(realm: URL, headers: Record<string, string>, form?: string): ReturnType<FetchToken> {
     const timeout = AbortSignal.timeout(tokenTimeoutMs);
     try {
-      return await orAborted(this.#options.fetchToken(realm.href, headers, timeout), timeout);
+      return await orAborted(this.#options.fetchToken(realm.href, headers, timeout, form), timeout);
     } catch (cause) {
       if (isMirrorError(cause)) throw cause;
       throw new MirrorError(
@@ -253,6 +305,10 @@ function readToken(body: Uint8Array): { text: string; lifetimeSeconds: number } 
   if (typeof text !== 'string' || !/^[\x21-\x7e]+$/.test(text)) return undefined;
   const isLifetime = typeof seconds === 'number' && seconds > 0;
   return { text, lifetimeSeconds: isLifetime ? seconds : defaultLifetimeSeconds };
+}
+
+function isIdentityToken(credentials: Credentials | undefined): credentials is Credentials {
+  return credentials?.username === '<token>';
 }
 
 function basicOf(credentials: Credentials | undefined): string | undefined {

@@ -83,6 +83,8 @@ describe('defaults', () => {
       timeouts: { connectMs: 5000, headersMs: 20_000, idleMs: 30_000, revalidateMs: 2500 },
       offline: false,
       authHosts: [],
+      redirectHosts: [],
+      sendNamespace: false,
     });
   });
 
@@ -102,9 +104,10 @@ describe('the default file', () => {
     const printed = printConfig(parseConfig(switchedOn, 'entrepot.yaml', {}));
 
     const keys = new Set(printed.match(/[a-zA-Z]+(?=:(?:\s|$))/gm));
-    // A secret is in a file or in a variable, never in both.
+    // Of these only one is allowed at a time: a secret's file or variable, a login's place.
+    const others = new Set(['env', 'dockerConfig', 'credentialHelper']);
     const missing = allSettings().filter(
-      ({ path }) => path.at(-1) !== 'env' && !keys.has(path.at(-1)!),
+      ({ path }) => !others.has(path.at(-1)!) && !keys.has(path.at(-1)!),
     );
     assert.deepEqual(missing, []);
     assert.equal(printConfig(parseConfig(printed, 'printed.yaml', {})), printed);

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
 import { parseContentRange } from '../../src/upstream/content-range.ts';
 import { nextPage } from '../../src/upstream/link.ts';
-import type { Answer } from '../../src/upstream/transport.ts';
+import type { Answer } from '../../src/upstream/exchange.ts';
 
 const asked = 'https://r.io/v2/a/b/tags/list?n=2';
 

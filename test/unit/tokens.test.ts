@@ -195,15 +195,31 @@ describe('a token lives', () => {
       );
       await source.authorizationAfter(bearer, scope, undefined);
 
-      clock.advance(goodForMs - 1);
+      clock.advance(Math.floor(goodForMs * 0.8));
       await source.authorizationFor(scope);
       const before = asked.length;
-      clock.advance(1);
+      clock.advance(goodForMs);
       await source.authorizationFor(scope);
 
       assert.deepEqual([before, asked.length], [1, 2]);
     });
   }
+
+  test('and is renewed before its end, beside the requests that still use it', async () => {
+    const answers = [
+      Promise.resolve({ status: 200, body: body({ token: 'first', expires_in: 100 }) }),
+      Promise.resolve({ status: 200, body: body({ token: 'second', expires_in: 100 }) }),
+    ];
+    const bench = makeBench(() => answers.shift() ?? Promise.reject(new Error('asked again')));
+    await bench.source.authorizationAfter(bearer, scope, undefined);
+
+    bench.clock.advance(76_000);
+    assert.equal(await bench.source.authorizationFor(scope), 'Bearer first');
+    await bench.askedTimes(2);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(await bench.source.authorizationFor(scope), 'Bearer second');
+    assert.equal(bench.asked.length, 2);
+  });
 
   test('from its receipt: a slow token server does not make it older', async () => {
     const answer = Promise.withResolvers<void>();
@@ -217,7 +233,7 @@ describe('a token lives', () => {
     bench.clock.advance(8_000);
     answer.resolve();
     await waiting;
-    bench.clock.advance(8_000);
+    bench.clock.advance(7_000);
     await bench.source.authorizationFor(scope);
 
     assert.equal(bench.asked.length, 1);

@@ -16,6 +16,14 @@ export type UpstreamEvent =
       readonly message: string;
     }
   | {
+      /** An answer named a place where nothing is sent: a private address, a foreign host. */
+      readonly kind: 'upstream-refused';
+      readonly registry: string;
+      readonly host: string;
+      readonly what: 'manifest' | 'blob' | 'tags' | 'referrers' | 'token';
+      readonly message: string;
+    }
+  | {
       readonly kind: 'breaker-changed';
       readonly registry: string;
       readonly state: 'open' | 'closed';

@@ -1,6 +1,12 @@
 import { z } from 'zod';
 import { canonicalRegistry } from '../../oci/reference.ts';
-import { always, needBoth, needConnections, needDistinctNames } from '../contradictions.ts';
+import {
+  always,
+  needBoth,
+  needConnections,
+  needDistinctNames,
+  needOneLogin,
+} from '../contradictions.ts';
 import {
   duration,
   durationOrForever,
@@ -8,6 +14,7 @@ import {
   flag,
   host,
   integer,
+  proxy,
   rate,
   registryUrl,
   secret,
@@ -57,6 +64,8 @@ const upstream = z
     urls: z.array(registryUrl).min(1).optional(),
     username: text.optional(),
     password: secret.optional(),
+    dockerConfig: text.optional(),
+    credentialHelper: text.optional(),
     tagTtl: duration.prefault('1m'),
     maxStale: durationOrForever.prefault('forever'),
     onGone: z.enum(['serve', 'warn', 'deny']).prefault('serve'),
@@ -71,10 +80,14 @@ const upstream = z
     timeouts: timeouts.prefault({}),
     offline: flag.prefault('false'),
     authHosts: z.array(host).prefault([]),
+    redirectHosts: z.array(host).prefault([]),
+    sendNamespace: flag.prefault('false'),
+    proxy: proxy.optional(),
     tls: upstreamTls.optional(),
   })
   .superRefine((value, context) => {
     needBoth(value, 'username', 'password', context);
+    needOneLogin(value, context);
     needConnections(value, context);
   }, always)
   .transform(({ tagTtl, maxStale, negativeTtl, bandwidth, minRate, ...rest }) => ({

@@ -1,0 +1,147 @@
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import type { Observe } from '../base/events.ts';
+import { TokenBucket } from '../base/token-bucket.ts';
+import { readSecret } from '../config/load.ts';
+import type { Config, UpstreamConfig } from '../config/schema.ts';
+import type { MirroredUpstream } from '../mirror/mirrored-upstream.ts';
+import { RememberingUpstream } from '../mirror/remembering-upstream.ts';
+import type { LinkStore } from '../store/names.ts';
+import { accountKey } from '../upstream/account.ts';
+import { dockerConfigCredentials } from '../upstream/credentials/docker-config.ts';
+import { findWithHelper, remembered, runHelper } from '../upstream/credentials/helper.ts';
+import { Connections, type TlsMaterial } from '../upstream/network/connections.ts';
+import { proxyPolicy } from '../upstream/network/proxies.ts';
+import { Resolver } from '../upstream/network/resolver.ts';
+import { RegistryClient } from '../upstream/registry-client.ts';
+import type { Credentials } from '../upstream/tokens.ts';
+import { Transport } from '../upstream/transport.ts';
+
+export interface UpstreamSurroundings {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly observe: Observe;
+  readonly links: LinkStore;
+}
+
+export interface OpenUpstreams {
+  readonly byName: ReadonlyMap<string, MirroredUpstream>;
+  close(): Promise<void>;
+}
+
+/**
+ * The upstreams of a configuration, ready to be asked.
+ * @throws Error when a certificate file cannot be read
+ */
+export async function openUpstreams(
+  config: Config,
+  around: UpstreamSurroundings,
+): Promise<OpenUpstreams> {
+  const resolver = new Resolver(around.clock);
+  const transports: Transport[] = [];
+  const byName = new Map<string, MirroredUpstream>();
+  for (const [registry, settings] of config.upstreams) {
+    const credentials = credentialsOf(settings, around);
+    const tls = tlsOf(settings);
+    // What cannot be read is said now, not at the first pull.
+    await tls();
+    const connections = new Connections({
+      resolver,
+      proxyFor: proxyPolicy(settings.proxy, around.env),
+      tls,
+      maxConnections: settings.maxConnections,
+      connectTimeoutMs: settings.timeouts.connectMs,
+      headersTimeoutMs: settings.timeouts.headersMs,
+    });
+    const transport = new Transport({
+      registry,
+      urls: settings.urls,
+      authHosts: settings.authHosts,
+      redirectHosts: settings.redirectHosts,
+      isOffline: config.offline || settings.offline,
+      sendsNamespace: settings.sendNamespace,
+      credentials,
+      connections,
+      maxConnections: settings.maxConnections,
+      requestsPerSecond: settings.requestsPerSecond,
+      headersTimeoutMs: settings.timeouts.headersMs,
+      bodyBufferBytes: settings.bandwidthBytesPerSecond === 0 ? 1024 * 1024 : 64 * 1024,
+      userAgent: `entrepot/${around.version}`,
+      clock: around.clock,
+      observe: around.observe,
+    });
+    transports.push(transport);
+    const upstream = new RememberingUpstream(new RegistryClient(registry, transport), {
+      account: async () => accountKey(await credentials()),
+      links: around.links,
+      clock: around.clock,
+      observe: around.observe,
+      ttlMs: settings.negativeTtlMs,
+    });
+    byName.set(registry, mirrored(upstream, settings, around.clock));
+  }
+  return {
+    byName,
+    close: async () => {
+      await Promise.all(transports.map((transport) => transport.close()));
+    },
+  };
+}
+
+/** Secrets are read at each use: a rotated one is picked up by itself. */
+function credentialsOf(
+  settings: UpstreamConfig,
+  { env, clock }: UpstreamSurroundings,
+): () => Promise<Credentials | undefined> {
+  const { name, username, password, dockerConfig, credentialHelper } = settings;
+  if (dockerConfig !== undefined) {
+    const path = atHome(dockerConfig);
+    return remembered(dockerConfigCredentials({ path, registry: name, run: runHelper }), clock);
+  }
+  if (credentialHelper !== undefined) {
+    return remembered(() => findWithHelper(credentialHelper, name, runHelper), clock);
+  }
+  return async () => {
+    if (username === undefined || password === undefined) return undefined;
+    return { username, password: await readSecret(password, env) };
+  };
+}
+
+function atHome(path: string): string {
+  return path.startsWith('~/') ? join(homedir(), path.slice(2)) : path;
+}
+
+function tlsOf({ tls }: UpstreamConfig): () => Promise<TlsMaterial> {
+  const read = async (path: string | undefined): Promise<string | undefined> =>
+    path === undefined ? undefined : readFile(path, 'utf8');
+  return async () => ({
+    ca: await read(tls?.ca),
+    cert: await read(tls?.cert),
+    key: await read(tls?.key),
+    insecure: tls?.insecure ?? false,
+  });
+}
+
+function mirrored(
+  upstream: MirroredUpstream['upstream'],
+  settings: UpstreamConfig,
+  clock: Clock,
+): MirroredUpstream {
+  const { bandwidthBytesPerSecond } = settings;
+  return {
+    upstream,
+    fill: {
+      connectionsPerBlob: settings.connectionsPerBlob,
+      idleTimeoutMs: settings.timeouts.idleMs,
+      minBytesPerSecond: settings.minRateBytesPerSecond,
+      bandwidth:
+        bandwidthBytesPerSecond === 0 ? undefined : new TokenBucket(bandwidthBytesPerSecond, clock),
+    },
+    tags: settings,
+    revalidateTimeoutMs: settings.timeouts.revalidateMs,
+    readAhead: settings.readAhead,
+  };
+}

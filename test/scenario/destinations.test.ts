@@ -1,0 +1,249 @@
+import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { get } from '../kit/clients.ts';
+import { makeImage } from '../kit/images.ts';
+import { startMirror } from '../kit/mirror.ts';
+import { startScriptedRegistry } from '../kit/scripted-registry.ts';
+import { temporaryFolder } from '../kit/temporary-folder.ts';
+
+const password = 'hunter2-is-a-secret';
+const image = makeImage({ seed: 'private', layers: Array<number>(20).fill(40_000) });
+
+async function passwordFile(): Promise<AsyncDisposable & { path: string }> {
+  const folder = await temporaryFolder();
+  const path = join(folder.path, 'password');
+  await writeFile(path, `${password}\n`);
+  return { path, [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() };
+}
+
+test('a private image through a redirect: one token for 20 layers, and no secret at the other host', async () => {
+  await using secret = await passwordFile();
+  await using cdn = await startScriptedRegistry();
+  await using upstream = await startScriptedRegistry({
+    auth: { kind: 'bearer', username: 'me', password },
+    rules: [
+      {
+        when: { kind: 'blob' },
+        do: { redirectTo: (path) => `${cdn.url}${path}?signature=s3cret` },
+      },
+    ],
+  });
+  await using mirror = await startMirror({
+    upstream,
+    settings: {
+      username: 'me',
+      password: { file: secret.path },
+      redirectHosts: [cdn.host],
+      readAhead: false,
+    },
+  });
+  upstream.add('library/app', image, '1');
+  cdn.add('library/app', image, '1');
+
+  const manifest = await get(`${mirror.url}/v2/app/manifests/1`);
+  const tokensBefore = upstream.count({ kind: 'token' });
+  const layers = await Promise.all(
+    image.layers.map(({ digest }) => get(`${mirror.url}/v2/app/blobs/${digest}`)),
+  );
+
+  assert.equal(manifest.status, 200);
+  assert.deepEqual(
+    layers.map(({ digest }) => digest),
+    image.layers.map(({ digest }) => digest),
+  );
+  assert.equal(upstream.count({ kind: 'token' }) - tokensBefore <= 1, true, 'tokens are shared');
+  assert.equal(cdn.count({ kind: 'blob' }), 20);
+  assert.deepEqual(
+    cdn.requests.filter(({ headers }) => headers.authorization ?? headers.cookie).length,
+    0,
+  );
+  const told = JSON.stringify(mirror.events);
+  for (const text of [password, 's3cret', 'scripted-token']) {
+    assert.equal(told.includes(text), false, `${text} is told`);
+  }
+});
+
+test('a signed address that is over is asked for once more at the registry', async () => {
+  await using cdn = await startScriptedRegistry({
+    rules: [{ when: { kind: 'blob' }, times: 1, do: { status: 403 } }],
+  });
+  await using upstream = await startScriptedRegistry({
+    rules: [{ when: { kind: 'blob' }, do: { redirectTo: (path) => `${cdn.url}${path}` } }],
+  });
+  await using mirror = await startMirror({
+    upstream,
+    settings: { redirectHosts: [cdn.host], readAhead: false },
+  });
+  for (const registry of [upstream, cdn]) registry.add('library/app', image, '1');
+  const [layer] = image.layers;
+
+  const answer = await get(`${mirror.url}/v2/app/blobs/${layer!.digest}`);
+
+  assert.equal(answer.digest, layer!.digest);
+  assert.equal(upstream.count({ kind: 'blob' }), 2);
+});
+
+test('a wrong password: 403 with a message, never 401', async () => {
+  await using secret = await passwordFile();
+  await using upstream = await startScriptedRegistry({
+    auth: { kind: 'bearer', username: 'me', password: 'another' },
+  });
+  await using mirror = await startMirror({
+    upstream,
+    settings: { username: 'me', password: { file: secret.path } },
+  });
+  upstream.add('library/app', image, '1');
+
+  for (const path of ['manifests/1', `blobs/${image.layers[0]!.digest}`, 'tags/list']) {
+    const answer = await get(`${mirror.url}/v2/app/${path}`);
+
+    assert.equal(answer.status, 403, path);
+    assert.equal(answer.headers['www-authenticate'], undefined);
+    assert.match(answer.body.toString(), /DENIED.*check username and password/);
+    assert.equal(answer.body.includes(password), false);
+  }
+});
+
+test('a token whose rights were too small is replaced once after a 403', async () => {
+  await using upstream = await startScriptedRegistry({
+    auth: { kind: 'bearer' },
+    rules: [{ when: { kind: 'manifest' }, times: 1, do: { status: 403 } }],
+  });
+  await using mirror = await startMirror({ upstream });
+  upstream.add('library/app', image, '1');
+
+  await get(`${mirror.url}/v2/app/tags/list`);
+  const answer = await get(`${mirror.url}/v2/app/manifests/1`);
+
+  assert.equal(answer.status, 200);
+  assert.equal(upstream.count({ kind: 'token' }), 2);
+});
+
+test('nothing is sent to the token server of a cloud’s own network', async () => {
+  await using upstream = await startScriptedRegistry({
+    auth: { kind: 'bearer', realm: 'http://169.254.169.254/latest/meta-data' },
+  });
+  await using mirror = await startMirror({ upstream });
+  upstream.add('library/app', image, '1');
+
+  const answer = await get(`${mirror.url}/v2/app/manifests/1`);
+
+  assert.equal(answer.status, 403);
+  assert.match(answer.body.toString(), /169\.254\.169\.254.*authHosts/);
+  const refused = await mirror.observed('upstream-refused');
+  assert.deepEqual([refused.host, refused.what], ['169.254.169.254', 'token']);
+});
+
+test('a redirect to another port of this machine is not followed', async () => {
+  await using secret = await startScriptedRegistry();
+  await using upstream = await startScriptedRegistry({
+    rules: [{ when: { kind: 'blob' }, do: { redirectTo: (path) => `${secret.url}${path}` } }],
+  });
+  await using mirror = await startMirror({ upstream, settings: { readAhead: false } });
+  for (const registry of [upstream, secret]) registry.add('library/app', image, '1');
+
+  const answer = await get(`${mirror.url}/v2/app/blobs/${image.layers[0]!.digest}`);
+
+  assert.equal(answer.status, 404);
+  assert.match(answer.body.toString(), /BLOB_UNKNOWN.*redirectHosts/);
+  assert.equal(secret.requests.length, 0);
+  const refused = await mirror.observed('upstream-refused');
+  assert.deepEqual([refused.host, refused.what], [secret.host, 'blob']);
+});
+
+test('nor is one to a name that leads to this machine', async () => {
+  await using secret = await startScriptedRegistry();
+  const elsewhere = secret.url.replace('127.0.0.1', 'localhost');
+  await using upstream = await startScriptedRegistry({
+    rules: [{ when: { kind: 'blob' }, do: { redirectTo: (path) => `${elsewhere}${path}` } }],
+  });
+  await using mirror = await startMirror({ upstream, settings: { readAhead: false } });
+  for (const registry of [upstream, secret]) registry.add('library/app', image, '1');
+
+  const answer = await get(`${mirror.url}/v2/app/blobs/${image.layers[0]!.digest}`);
+
+  assert.equal(answer.status, 404);
+  assert.equal(secret.requests.length, 0);
+  const refused = await mirror.observed('upstream-refused');
+  assert.match(refused.message, /localhost is at (?:127\.0\.0\.1|::1)/);
+});
+
+test('a list whose next page is at another host is refused, not cut short', async () => {
+  await using other = await startScriptedRegistry();
+  await using upstream = await startScriptedRegistry({
+    rules: [
+      {
+        when: { kind: 'tags' },
+        do: {
+          headers: { Link: `<http://127.0.0.1:9/v2/library/app/tags/list?last=1>; rel="next"` },
+        },
+      },
+    ],
+  });
+  await using mirror = await startMirror({ upstream });
+  for (const registry of [upstream, other]) registry.add('library/app', image, '1');
+
+  const answer = await get(`${mirror.url}/v2/app/tags/list`);
+
+  assert.equal(answer.status, 502);
+  const refused = await mirror.observed('upstream-refused');
+  assert.deepEqual([refused.host, refused.what], ['127.0.0.1:9', 'tags']);
+  assert.equal(other.requests.length, 0);
+});
+
+test('of two URLs the first dies in the middle of a blob: the client does not notice', async () => {
+  const large = makeImage({ seed: 'large', layers: [24 * 1024 * 1024] });
+  const [layer] = large.layers;
+  // Paced, so that the cut does not throw away what is on its way in this one process.
+  const rateBytesPerSecond = 40 * 1024 * 1024;
+  await using dying = await startScriptedRegistry({
+    rateBytesPerSecond,
+    rules: [
+      { when: { kind: 'blob' }, times: 1, do: { resetAfterBytes: 10 * 1024 * 1024 } },
+      { when: { kind: 'blob' }, do: { hangUp: true } },
+    ],
+  });
+  await using second = await startScriptedRegistry({ rateBytesPerSecond });
+  await using mirror = await startMirror({
+    upstream: dying,
+    settings: { urls: [dying.url, second.url], connectionsPerBlob: 1 },
+  });
+  for (const registry of [dying, second]) registry.add('library/app', large, '1');
+
+  const answer = await get(`${mirror.url}/v2/app/blobs/${layer!.digest}`);
+
+  assert.equal(answer.digest, layer!.digest);
+  const sent = dying.bytesSent(layer!.digest) + second.bytesSent(layer!.digest);
+  assert.ok(sent <= 1.05 * layer!.bytes.length, `${sent} bytes for ${layer!.bytes.length}`);
+});
+
+test('says which registry is meant to a mirror of several', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { sendNamespace: true } });
+  upstream.add('library/app', image, '1');
+
+  await get(`${mirror.url}/v2/app/manifests/1`);
+
+  assert.ok(upstream.requests.length > 0);
+  for (const { path } of upstream.requests) assert.match(path, /[?&]ns=docker\.io/);
+});
+
+test('the login that Docker keeps is used, and a new one as soon as it is there', async () => {
+  await using folder = await temporaryFolder();
+  const config = join(folder.path, 'config.json');
+  const auth = Buffer.from(`me:${password}`).toString('base64');
+  await mkdir(folder.path, { recursive: true });
+  await writeFile(config, JSON.stringify({ auths: { 'https://index.docker.io/v1/': { auth } } }));
+  await using upstream = await startScriptedRegistry({
+    auth: { kind: 'basic', username: 'me', password },
+  });
+  await using mirror = await startMirror({ upstream, settings: { dockerConfig: config } });
+  upstream.add('library/app', image, '1');
+
+  const answer = await get(`${mirror.url}/v2/app/manifests/1`);
+
+  assert.equal(answer.status, 200);
+  assert.equal(JSON.stringify(mirror.events).includes(password), false);
+});
