@@ -7,6 +7,7 @@ import type { Config } from './config/schema.ts';
 import { adminServer } from './http/admin-server.ts';
 import { RegistryRoutes } from './http/registry-routes.ts';
 import { registryServer, type ServerTls } from './http/registry-server.ts';
+import { Doctor } from './mirror/doctor.ts';
 import { Mirror } from './mirror/mirror.ts';
 import { ChunkCache } from './store/chunk-cache.ts';
 import { systemDisk, type Disk } from './store/disk.ts';
@@ -46,17 +47,19 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
 
   const cache = new ChunkCache();
   const hashing = new Hashing();
+  const disk = around.disk ?? systemDisk;
   const { maxSizeBytes, minFree, lowWatermarkShare } = config.storage;
+  const minFreeBytes = (totalBytes: number): number =>
+    'share' in minFree ? totalBytes * minFree.share : minFree.bytes;
   const { store, folder, ready } = await openStorage({
     storagePath: config.storage.path,
-    disk: around.disk ?? systemDisk,
+    disk,
     cache,
     hashing,
     observe,
     budget: {
       maxBytes: maxSizeBytes,
-      minFreeBytes: (totalBytes) =>
-        'share' in minFree ? totalBytes * minFree.share : minFree.bytes,
+      minFreeBytes,
       lowWatermark: lowWatermarkShare,
     },
   });
@@ -87,6 +90,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   const admin = adminServer({
     readiness: () => ({ ready: true, reasons: [] }),
     token: token === undefined ? undefined : await readSecret(token, around.env),
+    doctor: new Doctor({ disk, folder, minFreeBytes, names, upstreams: upstreams.examinable }),
   });
 
   const close = async (): Promise<void> => {

@@ -15,3 +15,8 @@ export interface Output {
 
 /** 0 done, 1 failed, 2 the command line itself was wrong. */
 export const exitCodes = { done: 0, failed: 1, usage: 2 } as const;
+
+/** A command cannot be done, for a reason that its user can see to; the message is all they need. */
+export class CliFailure extends Error {
+  override readonly name = 'CliFailure';
+}

@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config/load.ts';
 import { addConfig } from './config.ts';
-import { exitCodes, type CliIo } from './io.ts';
+import { addDoctor } from './doctor.ts';
+import { CliFailure, exitCodes, type CliIo } from './io.ts';
 import { addServe } from './serve.ts';
 
 /**
@@ -13,9 +14,11 @@ import { addServe } from './serve.ts';
 export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
   let exitCode: number = exitCodes.done;
   const program = newProgram(io);
-  addServe(program, io, (code) => {
+  const finish = (code: number): void => {
     exitCode = code;
-  });
+  };
+  addServe(program, io, finish);
+  addDoctor(program, io, finish);
   addConfig(program, io);
   for (const command of commandsOf(program)) prepare(command, io);
   try {
@@ -25,6 +28,10 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
     // Commander throws for --help and --version too, with exit code 0.
     if (error instanceof CommanderError) {
       return error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
+    }
+    if (error instanceof CliFailure) {
+      io.stderr.write(`entrepot: ${error.message}\n`);
+      return exitCodes.failed;
     }
     if (!(error instanceof ConfigError)) throw error;
     const count = error.problems.length;

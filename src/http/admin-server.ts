@@ -1,17 +1,20 @@
 import { timingSafeEqual, createHash } from 'node:crypto';
 import Fastify, { type FastifyInstance } from 'fastify';
+import type { Doctor } from '../mirror/doctor.ts';
+import { addDoctor } from './admin/doctor.ts';
 
 export interface AdminParts {
   /** Whether the mirror can do its work now, and why not. */
   readonly readiness: () => { readonly ready: boolean; readonly reasons: readonly string[] };
   /** Asked for on everything but the health checks, when there is one. */
   readonly token: string | undefined;
+  readonly doctor: Pick<Doctor, 'examine'>;
 }
 
 const openPaths = new Set(['/livez', '/readyz']);
 
-/** The admin door: health. */
-export function adminServer({ readiness, token }: AdminParts): FastifyInstance {
+/** The admin door: health, and the doctor. */
+export function adminServer({ readiness, token, doctor }: AdminParts): FastifyInstance {
   const app = Fastify({ forceCloseConnections: true, exposeHeadRoutes: true });
   app.addHook('onRequest', async (request, reply) => {
     if (
@@ -32,6 +35,7 @@ export function adminServer({ readiness, token }: AdminParts): FastifyInstance {
     const { ready, reasons } = readiness();
     await reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' : 'not ready', reasons });
   });
+  addDoctor(app, doctor);
   return app;
 }
 

@@ -62,6 +62,9 @@ const redirectStatuses = new Set([301, 302, 303, 307, 308]);
 /** What a CDN says to a signed URL whose time is over; S3, R2 and GCS differ. */
 const expiredStatuses = new Set([400, 401, 403, 410]);
 
+/** For a look at `/v2/`, which a healthy registry answers in a moment. */
+const pingTimeoutMs = 10_000;
+
 const tokenBytesMax = 1024 * 1024;
 
 /**
@@ -112,6 +115,18 @@ export class Exchange {
       retryAfterSeconds: retryAfterSeconds(answer.headers, this.#options.clock),
     };
   };
+
+  /**
+   * GET of `/v2/` at one URL, as it is: without a login, a redirect or the memory of outages.
+   * @throws MirrorError UPSTREAM_UNAVAILABLE
+   */
+  async ping(base: URL): Promise<Pick<Answer, 'status' | 'headers'>> {
+    const ask: Ask = { method: 'GET', path: '', name: '', what: 'ping', headers: {} };
+    const url = new URL(`${base.pathname.replace(/\/$/, '')}/v2/`, base);
+    const answer = await this.#send(url, 'own', ask, {}, { headersTimeoutMs: pingTimeoutMs });
+    discard(answer.body);
+    return { status: answer.status, headers: answer.headers };
+  }
 
   async #followOnce(
     base: URL,

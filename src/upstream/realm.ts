@@ -62,6 +62,6 @@ function domainOf(host: string): string | undefined {
   return labels.length < 3 || hosterSuffixes.has(lastThree) ? undefined : lastThree;
 }
 
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(host);
 }

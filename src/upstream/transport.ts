@@ -128,6 +128,11 @@ export class Transport {
     }
   }
 
+  /** `/v2/` of one URL, as it is; see `Exchange`. */
+  ping(url: URL): ReturnType<Exchange['ping']> {
+    return this.#exchange.ping(url);
+  }
+
   /** Something that an answer named is not asked; see `upstream-refused`. */
   refuse(what: Ask['what'], host: string, message: string): MirrorError {
     return this.#exchange.refuse(what, host, message);

@@ -12,6 +12,7 @@ import type { LinkStore } from '../store/names.ts';
 import { accountKey } from '../upstream/account.ts';
 import { dockerConfigCredentials } from '../upstream/credentials/docker-config.ts';
 import { findWithHelper, remembered, runHelper } from '../upstream/credentials/helper.ts';
+import type { Examinable } from '../upstream/examination/upstream.ts';
 import { Connections, type TlsMaterial } from '../upstream/network/connections.ts';
 import { proxyPolicy } from '../upstream/network/proxies.ts';
 import { Resolver } from '../upstream/network/resolver.ts';
@@ -29,6 +30,8 @@ export interface UpstreamSurroundings {
 
 export interface OpenUpstreams {
   readonly byName: ReadonlyMap<string, MirroredUpstream>;
+  /** The same, as the doctor looks at them. */
+  readonly examinable: readonly Examinable[];
   close(): Promise<void>;
 }
 
@@ -43,14 +46,16 @@ export async function openUpstreams(
   const resolver = new Resolver(around.clock);
   const transports: Transport[] = [];
   const byName = new Map<string, MirroredUpstream>();
+  const examinable: Examinable[] = [];
   for (const [registry, settings] of config.upstreams) {
     const credentials = credentialsOf(settings, around);
     const tls = tlsOf(settings);
     // What cannot be read is said now, not at the first pull.
     await tls();
+    const proxyFor = proxyPolicy(settings.proxy, around.env);
     const connections = new Connections({
       resolver,
-      proxyFor: proxyPolicy(settings.proxy, around.env),
+      proxyFor,
       tls,
       maxConnections: settings.maxConnections,
       connectTimeoutMs: settings.timeouts.connectMs,
@@ -74,7 +79,19 @@ export async function openUpstreams(
       observe: around.observe,
     });
     transports.push(transport);
-    const upstream = new RememberingUpstream(new RegistryClient(registry, transport), {
+    const client = new RegistryClient(registry, transport);
+    examinable.push({
+      upstream: client,
+      urls: settings.urls,
+      isOffline: config.offline || settings.offline,
+      resolver,
+      proxyFor,
+      tls,
+      account: async () => (await credentials())?.username,
+      clock: around.clock,
+      ping: (url) => transport.ping(url),
+    });
+    const upstream = new RememberingUpstream(client, {
       account: async () => accountKey(await credentials()),
       links: around.links,
       clock: around.clock,
@@ -85,6 +102,7 @@ export async function openUpstreams(
   }
   return {
     byName,
+    examinable,
     close: async () => {
       await Promise.all(transports.map((transport) => transport.close()));
     },

@@ -5,7 +5,7 @@ export type UpstreamEvent =
       readonly registry: string;
       readonly url: string;
       readonly method: string;
-      readonly what: 'manifest' | 'blob' | 'tags' | 'referrers' | 'token';
+      readonly what: 'manifest' | 'blob' | 'tags' | 'referrers' | 'token' | 'ping';
       readonly status: number;
       readonly durationMs: number;
     }
@@ -20,7 +20,7 @@ export type UpstreamEvent =
       readonly kind: 'upstream-refused';
       readonly registry: string;
       readonly host: string;
-      readonly what: 'manifest' | 'blob' | 'tags' | 'referrers' | 'token';
+      readonly what: 'manifest' | 'blob' | 'tags' | 'referrers' | 'token' | 'ping';
       readonly message: string;
     }
   | {
