@@ -8,6 +8,12 @@ interface Waiting {
   readonly start: () => void;
 }
 
+/** What prewarming and sync leave free of every four places, so that a client finds one at once. */
+const reservedOfFour = 1;
+
+/** How often those who wait although a place is free are asked whether a client waits for them now. */
+const lookAgainMs = 100;
+
 /**
  * At most so many at a time, the rest in a queue by priority. The priority is asked when a place is
  * free, so work that a client has begun to wait for overtakes what it stood behind.
@@ -17,6 +23,7 @@ export class Limiter {
   readonly #queueMax: number;
   readonly #queue: Waiting[] = [];
   #running = 0;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(slots: number, queueMax: number) {
     this.#slots = slots;
@@ -40,7 +47,7 @@ export class Limiter {
     signal: AbortSignal | undefined,
   ): Promise<(() => void) | undefined> {
     signal?.throwIfAborted();
-    if (this.#running < this.#slots) {
+    if (this.#running < this.#slotsFor(priority())) {
       this.#running += 1;
       return Promise.resolve(this.#releaseOnce());
     }
@@ -61,6 +68,7 @@ export class Limiter {
       };
       signal?.addEventListener('abort', leave, { once: true });
       this.#queue.push(waiting);
+      this.#lookAgainLater();
     });
   }
 
@@ -71,7 +79,23 @@ export class Limiter {
       held = false;
       this.#running -= 1;
       this.#startNext();
+      this.#lookAgainLater();
     };
+  }
+
+  #lookAgainLater(): void {
+    const isPointless = this.#queue.length === 0 || this.#running >= this.#slots;
+    if (isPointless || this.#timer !== undefined) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#startNext();
+      this.#lookAgainLater();
+    }, lookAgainMs);
+  }
+
+  #slotsFor(priority: Priority): number {
+    if (priority === 'client' || priority === 'read-ahead') return this.#slots;
+    return Math.max(1, this.#slots - Math.floor((this.#slots * reservedOfFour) / 4));
   }
 
   #startNext(): void {
@@ -85,7 +109,7 @@ export class Limiter {
         if (rank === 0) break;
       }
     }
-    if (best < 0) return;
+    if (best < 0 || this.#running >= this.#slotsFor(priorities[bestRank]!)) return;
     const [next] = this.#queue.splice(best, 1);
     this.#running += 1;
     next?.start();

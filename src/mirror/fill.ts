@@ -154,6 +154,8 @@ export class Fill {
       try {
         return await this.#fetch(undefined);
       } catch (error) {
+        // Known to be down: the client may go on at once.
+        if (this.#parts.upstream.isDown) throw error;
         await this.#waitBeforeNext(error, attempts, 0);
       }
     }

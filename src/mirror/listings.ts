@@ -5,6 +5,7 @@ import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
 import { isMirrorError } from '../oci/errors.ts';
 import { repositoryKey, type Repository } from '../oci/reference.ts';
 import type { Names } from '../store/names.ts';
+import type { Wait } from '../upstream/upstream.ts';
 import { Flights } from './flights.ts';
 import type { Manifests } from './manifests.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
@@ -48,8 +49,8 @@ export class Listings {
 
   /** @throws MirrorError NAME_UNKNOWN, DENIED, or why upstream cannot say and nothing is known */
   async tags(repository: Repository, from: MirroredUpstream): Promise<ListAnswer<string>> {
-    const answer = await this.#list('tags', repositoryKey(repository), from, async () => {
-      const tags = await from.upstream.listTags(repository.name, {});
+    const answer = await this.#list('tags', repositoryKey(repository), from, async (wait) => {
+      const tags = await from.upstream.listTags(repository.name, wait);
       return [...new Set(tags)].sort();
     });
     return answer as ListAnswer<string>;
@@ -60,8 +61,9 @@ export class Listings {
     digest: Digest,
     from: MirroredUpstream,
   ): Promise<ListAnswer<unknown>> {
-    return this.#list('referrers', `${repositoryKey(repository)}@${digest}`, from, async () => {
-      const listed = await from.upstream.referrers(repository.name, digest, {});
+    const key = `${repositoryKey(repository)}@${digest}`;
+    return this.#list('referrers', key, from, async (wait) => {
+      const listed = await from.upstream.referrers(repository.name, digest, wait);
       return listed ?? this.#referrersByTag(repository, digest, from);
     });
   }
@@ -88,15 +90,18 @@ export class Listings {
     kind: Kind,
     key: string,
     from: MirroredUpstream,
-    ask: () => Promise<unknown[]>,
+    ask: (wait: Wait) => Promise<unknown[]>,
   ): Promise<ListAnswer<unknown>> {
     const known = this.#known.get(`${kind} ${key}`);
     if (known !== undefined && this.#clock.monotonicMs() - known.checkedMs < from.tags.tagTtlMs) {
       return { items: known.items, outcome: 'HIT' };
     }
     const { result, joined } = this.#asking.share(`${kind} ${key}`, async () => {
+      const last = known?.items ?? (await this.#lastKnown(kind, key));
+      // With a list at hand nobody is made to wait long for a better one.
+      const wait = last === undefined ? {} : { headersTimeoutMs: from.revalidateTimeoutMs };
       try {
-        const items = await ask();
+        const items = await ask(wait);
         this.#known.set(`${kind} ${key}`, { items, checkedMs: this.#clock.monotonicMs() });
         await this.#names.documents.put(kind, key, items);
         return { items, outcome: 'MISS' };
@@ -107,10 +112,9 @@ export class Listings {
           'UPSTREAM_LIMITED',
           'OVERLOADED',
         );
-        const items = isAway ? (known?.items ?? (await this.#lastKnown(kind, key))) : undefined;
-        if (items === undefined || !isMirrorError(error)) throw error;
+        if (!isAway || last === undefined) throw error;
         const warning = `this list is served from the cache: ${error.message}`;
-        return { items, outcome: 'STALE', warning };
+        return { items: last, outcome: 'STALE', warning };
       }
     });
     const answer = await result;

@@ -149,9 +149,7 @@ export class Manifests {
   ): Promise<ManifestWithBytes> {
     const held = await this.#shelf.find(repository, digest);
     if (held !== undefined) {
-      if (from.upstream.isDown) {
-        await this.#refuseIncomplete(held, `upstream ${repository.registry} does not answer`);
-      }
+      if (from.upstream.isDown) await this.#refuseUnlessUp(repository, held, from);
       return { ...held, outcome: 'HIT' };
     }
     const { result, joined } = this.#fetchShared(repository, digest, from);
@@ -325,6 +323,24 @@ export class Manifests {
     this.#shelf.keep(held);
     this.#onFetched(repository, manifest, from);
     return held;
+  }
+
+  /** As `refuseIncomplete`, but first one request may see whether upstream is back. */
+  async #refuseUnlessUp(
+    repository: Repository,
+    held: HeldManifest,
+    from: MirroredUpstream,
+  ): Promise<void> {
+    if (this.#staleIncomplete === 'serve' || (await this.#shelf.isComplete(held))) return;
+    try {
+      const { digest } = held.descriptor;
+      const headersTimeoutMs = from.revalidateTimeoutMs;
+      await from.upstream.resolve(repository.name, { digest }, { headersTimeoutMs });
+    } catch (error) {
+      if (!isMirrorError(error)) throw error;
+      // An upstream that says no is there.
+      if (failureOf(error) === 'failed') await this.#refuseIncomplete(held, error.message);
+    }
   }
 
   /**

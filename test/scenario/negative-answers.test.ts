@@ -1,12 +1,21 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { get } from '../kit/clients.ts';
 import { makeBlob, makeImage, makeIndex } from '../kit/images.ts';
-import { startMirror } from '../kit/mirror.ts';
+import { startMirror, type TestMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
+import { temporaryFolder } from '../kit/temporary-folder.ts';
 
 const image = makeImage({ seed: 'negative', layers: [20_000] });
+
+async function allCommitted(mirror: TestMirror): Promise<void> {
+  for (const { digest } of [image.config, ...image.layers]) {
+    await mirror.observed('fill-committed', (event) => event.digest === digest);
+  }
+}
 
 test('what upstream does not have is asked for once in a while, by HEAD and GET, tag and blob', async () => {
   await using upstream = await startScriptedRegistry();
@@ -83,7 +92,7 @@ test('a tag that is gone is served when the upstream says so, and forgotten for 
   const kept = `${mirror.url}/v2/team/app/manifests/1`;
   const denied = `${mirror.url}/v2/other.test/team/app/manifests/1`;
   for (const url of [kept, denied]) await get(url);
-  await mirror.observed('fill-committed', ({ digest }) => digest === image.layers[0]!.digest);
+  await allCommitted(mirror);
   for (const registry of [upstream, other]) registry.remove('team/app', '1');
 
   const warned = await get(kept);
@@ -96,4 +105,44 @@ test('a tag that is gone is served when the upstream says so, and forgotten for 
   assert.equal(mirror.observedOf('served-stale').length, 1);
   assert.equal(gone.status, 404);
   assert.equal(down.status, 503);
+});
+
+test('what one login was refused is asked anew with another one, at once', async () => {
+  await using folder = await temporaryFolder();
+  const file = join(folder.path, 'password');
+  await writeFile(file, 'wrong');
+  await using upstream = await startScriptedRegistry({
+    auth: { kind: 'basic', username: 'me', password: 'right' },
+  });
+  const settings = { username: 'me', password: { file } };
+  await using mirror = await startMirror({ upstream, settings });
+  upstream.add('library/app', image, '1');
+  const url = `${mirror.url}/v2/library/app/manifests/1`;
+
+  const refused = await get(url);
+  const asked = upstream.count();
+  const again = await get(url);
+  const askedAgain = upstream.count();
+  await writeFile(file, 'right');
+  const allowed = await get(url);
+
+  assert.deepEqual([refused.status, again.status], [403, 403]);
+  assert.equal(askedAgain, asked);
+  assert.equal(allowed.digest, image.manifest.digest);
+});
+
+test('a tag that upstream no longer shows us is served only by onDenied: serve', async () => {
+  await using upstream = await startScriptedRegistry();
+  const settings = { tagTtl: '0', onDenied: 'serve' };
+  await using mirror = await startMirror({ upstream, settings });
+  upstream.add('library/app', image, '1');
+  const url = `${mirror.url}/v2/library/app/manifests/1`;
+  await get(url);
+  await allCommitted(mirror);
+  upstream.script({ when: { kind: 'manifest' }, do: { status: 403 } });
+
+  const served = await get(url);
+
+  assert.equal(served.headers['x-cache'], 'STALE');
+  assert.match(String(served.headers['warning']), /denies/);
 });

@@ -118,6 +118,92 @@ test('one URL of two that limits us is left alone, and the other is asked', asyn
   assert.equal(limiting.count({ kind: 'manifest' }), 2);
 });
 
+test('a token server that limits us: the copy comes, and the token server is left alone', async () => {
+  await using upstream = await startScriptedRegistry({ auth: { kind: 'bearer' } });
+  await using mirror = await startFilledMirror(upstream);
+  upstream.revokeTokens();
+  upstream.script({ when: { kind: 'token' }, do: limited });
+  const tokens = upstream.count({ kind: 'token' });
+  const url = `${mirror.url}/v2/library/app/manifests/1`;
+
+  const answers = [await get(url), await get(url), await get(url)];
+
+  assert.ok(answers.every(({ headers }) => headers['x-cache'] === 'STALE'));
+  assert.equal(upstream.count({ kind: 'token' }) - tokens, 1);
+});
+
+test('a storm of 429 and 5xx in turn: stale every time, and few requests reach upstream', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startFilledMirror(upstream);
+  const asked = upstream.count();
+  for (let turn = 0; turn < 100; turn += 1) {
+    upstream.script({ times: 1, do: { status: 500 } }, { times: 1, do: limited });
+  }
+
+  const answers = [];
+  for (let times = 0; times < 300; times += 1) {
+    answers.push(await get(`${mirror.url}/v2/library/app/manifests/1`));
+  }
+
+  assert.ok(answers.every(({ status }) => status === 200));
+  assert.ok(answers.every(({ headers }) => headers['x-cache'] === 'STALE'));
+  assert.ok(upstream.count() - asked <= 4, `${upstream.count() - asked}`);
+});
+
+test('what is not cached fails at once while upstream is known to be down', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startFilledMirror(upstream);
+  const none = makeBlob('not cached', 5).digest;
+  await upstream.stop();
+  await get(`${mirror.url}/v2/library/app/blobs/${none}`);
+  await get(`${mirror.url}/v2/library/app/blobs/${none}`);
+
+  const blob = await get(`${mirror.url}/v2/library/app/blobs/${none}`);
+  const manifest = await get(`${mirror.url}/v2/library/app/manifests/none`);
+
+  assert.deepEqual([blob.status, manifest.status], [404, 503]);
+  assert.ok(blob.totalMs < 100, `blob ${blob.totalMs} ms`);
+  assert.ok(manifest.totalMs < 100, `manifest ${manifest.totalMs} ms`);
+});
+
+test('a list of tags that hangs is the last known one', async () => {
+  await using upstream = await startScriptedRegistry();
+  const settings = { tagTtl: '0', timeouts: { revalidate: '1s' } };
+  await using mirror = await startMirror({ upstream, settings });
+  upstream.add('library/app', image, '1');
+  const url = `${mirror.url}/v2/library/app/tags/list`;
+  const before = await get(url);
+  upstream.script({ do: { holdUntil: new Promise(() => {}) } });
+
+  const first = await get(url);
+  const second = await get(url);
+
+  assert.deepEqual(first.body, before.body);
+  assert.deepEqual([first.headers['x-cache'], second.headers['x-cache']], ['STALE', 'STALE']);
+  assert.ok(first.totalMs < 4_000, `${first.totalMs} ms`);
+  assert.ok(second.totalMs < 50, `${second.totalMs} ms`);
+});
+
+test('pulls by digest alone find out that upstream is back', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { readAhead: false } });
+  upstream.add('library/app', image, '1');
+  const url = `${mirror.url}/v2/library/app/manifests/${image.manifest.digest}`;
+  await get(url);
+  await upstream.stop();
+  for (let times = 0; times < 6; times += 1) await get(`${mirror.url}/v2/app/manifests/none`);
+
+  const incomplete = await get(url);
+  await upstream.restart();
+  const after = await until('upstream to be found', async () => {
+    const answer = await get(url);
+    return answer.status === 200 ? answer : undefined;
+  });
+
+  assert.equal(incomplete.status, 503);
+  assert.equal(after.digest, image.manifest.digest);
+});
+
 test('with a token server that hangs the copy comes within 3 s, too', async () => {
   await using upstream = await startScriptedRegistry({ auth: { kind: 'bearer' } });
   await using mirror = await startFilledMirror(upstream);

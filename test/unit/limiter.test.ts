@@ -150,4 +150,34 @@ describe('the limiter', () => {
   test('ranks clients before everything else', () => {
     assert.equal(priorities[0], 'client');
   });
+
+  test('keeps a place in four free of prewarming and sync, for the client that comes', async () => {
+    const limiter = new Limiter(4, 100);
+    const order: string[] = [];
+    const prewarms = [1, 2, 3, 4].map((at) =>
+      come(limiter, order, `prewarm ${at}`, () => 'prewarm'),
+    );
+    await Promise.all(prewarms.slice(0, 3));
+
+    const client = await come(limiter, order, 'client');
+
+    assert.deepEqual(order, ['prewarm 1', 'prewarm 2', 'prewarm 3', 'client']);
+    client();
+    (await prewarms[0]!)();
+    (await prewarms[3]!)();
+    assert.equal(limiter.running, 2);
+  });
+
+  test('gives the place that it kept free to work that a client begins to wait for', async () => {
+    const limiter = new Limiter(4, 100);
+    const order: string[] = [];
+    for (const at of [1, 2, 3]) await come(limiter, order, `sync ${at}`, () => 'sync');
+    let priority: Priority = 'sync';
+    const joined = come(limiter, order, 'joined', () => priority);
+
+    priority = 'client';
+    await joined;
+
+    assert.equal(order.at(-1), 'joined');
+  });
 });
