@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Work } from '../../src/base/work.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import { parseConfig } from '../../src/config/load.ts';
+import { decideByQuota, waitForQuota } from '../../src/mirror/keep-quota.ts';
+import type { Quota } from '../../src/upstream/quota.ts';
+import { openUpstreams } from '../../src/wiring/upstreams.ts';
+import type { Rule } from '../kit/faults.ts';
+import { makeImage } from '../kit/images.ts';
+import { startScriptedRegistry } from '../kit/scripted-registry.ts';
+
+const quota: Quota = {
+  account: 'me',
+  source: undefined,
+  limit: 100,
+  remaining: 50,
+  windowSeconds: 21_600,
+  seenMs: 0,
+  pulls: 0,
+  checks: 0,
+};
+
+test('as many pulls as are to be kept are kept, where upstream names a limit', () => {
+  const cases: [Quota | undefined, keep: number, 'pull' | 'wait'][] = [
+    [quota, 49, 'pull'],
+    [quota, 50, 'wait'],
+    [{ ...quota, remaining: 0 }, 0, 'pull'],
+    [{ ...quota, remaining: undefined }, 50, 'pull'],
+    [undefined, 50, 'pull'],
+  ];
+
+  for (const [held, keep, expected] of cases) {
+    assert.equal(decideByQuota(held, keep).do, expected);
+  }
+});
+
+test('a task waits while too few pulls are left, says why, and asks by HEAD alone', async () => {
+  const left = (remaining: number, times: number): Rule => ({
+    when: { kind: 'manifest' },
+    times,
+    do: {
+      headers: {
+        'ratelimit-limit': '100;w=20',
+        'ratelimit-remaining': `${remaining};w=20`,
+      },
+    },
+  });
+  await using upstream = await startScriptedRegistry({ rules: [left(50, 2), left(51, 10)] });
+  upstream.add('library/app', makeImage({ seed: 'keep', layers: [100] }), '1');
+  const config = parseConfig(
+    JSON.stringify({ upstreams: { 'docker.io': { urls: [upstream.url] } } }),
+    'test.yaml',
+    {},
+  );
+  const upstreams = await openUpstreams(config, {
+    env: {},
+    version: 'test',
+    clock: systemClock,
+    observe: () => {},
+    links: { find: () => Promise.resolve(undefined) } as never,
+  });
+  await using closing = new AsyncDisposableStack();
+  closing.defer(() => upstreams.close());
+  const from = upstreams.byName.get('docker.io')!.upstream;
+  const image = { name: 'library/app', reference: { tag: '1' } };
+  await from.resolve(image.name, image.reference, {});
+  const waited: string[] = [];
+  const work = {
+    signal: new AbortController().signal,
+    wait: <T>(reason: string, until: Promise<T>) => {
+      waited.push(reason);
+      return until;
+    },
+  } as Work;
+
+  await waitForQuota(from, image, 50, work);
+
+  const reason = 'docker.io: 50 of 100 pulls are left for anonymous, and 50 are kept for clients';
+  assert.deepEqual(waited, [reason, reason]);
+  assert.equal(upstream.count({ method: 'GET', kind: 'manifest' }), 0);
+  assert.equal(upstream.count({ method: 'HEAD' }), 3);
+});
