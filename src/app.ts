@@ -4,7 +4,6 @@ import type { Observe } from './base/events.ts';
 import { listenText } from './config/scalars.ts';
 import { readSecret } from './config/load.ts';
 import type { Config } from './config/schema.ts';
-import { adminServer } from './http/admin-server.ts';
 import { RegistryRoutes } from './http/registry-routes.ts';
 import { registryServer, type ServerTls } from './http/registry-server.ts';
 import { Doctor } from './mirror/doctor.ts';
@@ -14,6 +13,7 @@ import { systemDisk, type Disk } from './store/disk.ts';
 import { Hashing } from './store/hashing.ts';
 import { openNames } from './store/names.ts';
 import { openStorage } from './store/open-store.ts';
+import { openAdmin, Watchers } from './wiring/admin.ts';
 import { openUpstreams } from './wiring/upstreams.ts';
 
 /** What the outside gives: everything that a test replaces. */
@@ -22,6 +22,7 @@ export interface Surroundings {
   readonly observe: Observe;
   readonly version: string;
   readonly disk?: Disk;
+  readonly logLevel: { get(): string; set(level: string): void };
 }
 
 /** A running mirror. */
@@ -42,8 +43,12 @@ export interface App {
  *   that cannot be read, Node's own error when an address is taken
  */
 export async function startApp(config: Config, around: Surroundings): Promise<App> {
-  const { observe } = around;
   const clock = systemClock;
+  const watchers = new Watchers(clock);
+  const observe: Observe = (event) => {
+    around.observe(event);
+    watchers.observe(event);
+  };
 
   const cache = new ChunkCache();
   const hashing = new Hashing();
@@ -87,13 +92,28 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
 
   const { token } = config.admin;
   const registry = registryServer(new RegistryRoutes(mirror, observe), await readTls(config));
-  const admin = adminServer({
-    readiness: () => ({ ready: true, reasons: [] }),
-    token: token === undefined ? undefined : await readSecret(token, around.env),
+  let isClosing = false;
+  const admin = await openAdmin({
+    config,
+    version,
+    clock,
+    observe,
+    watchers,
+    mirror,
+    names,
+    store,
+    token: token === undefined ? undefined : await readSecret(token, env),
+    readiness: () => {
+      const reasons = isClosing ? ['the mirror is shutting down'] : [];
+      return { ready: reasons.length === 0, reasons };
+    },
+    logLevel: around.logLevel,
     doctor: new Doctor({ disk, folder, minFreeBytes, names, upstreams: upstreams.examinable }),
+    api: [],
   });
 
   const close = async (): Promise<void> => {
+    isClosing = true;
     const deadline = setTimeout(
       () => registry.server.closeAllConnections(),
       config.registry.shutdownTimeoutMs,
@@ -111,7 +131,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
 
   try {
     await registry.listen(config.registry.listen);
-    await admin.listen(config.admin.listen);
+    await admin.server.listen(config.admin.listen);
   } catch (error) {
     await close();
     throw error;
@@ -119,7 +139,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   const scheme = config.registry.tls === undefined ? 'http' : 'https';
   return {
     registryUrl: `${scheme}://${addressOf(registry.server.address(), config.registry.listen)}`,
-    adminUrl: `http://${addressOf(admin.server.address(), config.admin.listen)}`,
+    adminUrl: `http://${addressOf(admin.server.server.address(), config.admin.listen)}`,
     mirror,
     counted: ready,
     close,

@@ -49,7 +49,17 @@ async function serve(config: Config): Promise<number> {
   const observe = logObserver(log);
   process.on('unhandledRejection', (error) => observe({ kind: 'bug', where: 'unhandled', error }));
   try {
-    const app = await startApp(config, { env: process.env, observe, version: readVersion() });
+    const app = await startApp(config, {
+      env: process.env,
+      observe,
+      version: readVersion(),
+      logLevel: {
+        get: () => log.level,
+        set: (level) => {
+          log.level = level;
+        },
+      },
+    });
     log.info(
       { registry: app.registryUrl, admin: app.adminUrl, upstreams: [...config.upstreams.keys()] },
       `entrepot ${readVersion()} serves ${app.registryUrl}`,

@@ -7,6 +7,7 @@ import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import type { Repository } from '../oci/reference.ts';
 import type { BlobStore, StoredBlob } from '../store/blob-store.ts';
 import type { Link, LinkStore } from '../store/names.ts';
+import type { FillProgress } from './fill-parts.ts';
 import { Fill } from './fill.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
 import { passThrough, steadfast } from './pass-through.ts';
@@ -124,6 +125,11 @@ export class Blobs {
         this.#aheadRunning -= 1;
       });
     }
+  }
+
+  /** What arrives at the moment. */
+  get fills(): FillProgress[] {
+    return Array.from(this.#fills, ({ progress }) => progress);
   }
 
   /** Stops what runs; resolves when nothing is left half done. */

@@ -1,10 +1,13 @@
 import type { Clock } from '../base/clock.ts';
 import type { Observe } from '../base/events.ts';
+import type { ByteRange } from '../base/intervals.ts';
 import type { Priority } from '../base/limiter.ts';
+import type { Reader } from '../base/reader.ts';
 import type { TokenBucket } from '../base/token-bucket.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Repository } from '../oci/reference.ts';
-import type { BlobStore } from '../store/blob-store.ts';
+import type { BlobStore, StoredBlob } from '../store/blob-store.ts';
+import type { Ingest } from '../store/ingest.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { LanePace } from './lane.ts';
 
@@ -28,4 +31,32 @@ export interface FillParts {
   readonly observe: Observe;
   /** Who asked first, if nobody joins. */
   readonly reason: Priority;
+}
+
+/** A fill under way. Bytes; milliseconds. */
+export interface FillProgress {
+  readonly digest: Digest;
+  readonly repository: Repository;
+  readonly reason: Priority;
+  /** Undefined while nobody has said. */
+  readonly sizeBytes: number | undefined;
+  readonly doneBytes: number;
+  /** Who reads it as it arrives. */
+  readonly clients: number;
+  readonly connections: number;
+  readonly runningMs: number;
+}
+
+/** The content of a fill as it grows. @param leave called by the first `close` */
+export function growingContent(digest: Digest, ingest: Ingest, leave: () => void): StoredBlob {
+  let isOpen = true;
+  return {
+    digest,
+    sizeBytes: ingest.sizeBytes,
+    read: (range: ByteRange): Reader => ingest.read(range),
+    close: () => {
+      if (isOpen) leave();
+      isOpen = false;
+    },
+  };
 }

@@ -5,11 +5,10 @@ import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { repositoryKey, type Repository } from '../oci/reference.ts';
 import type { StoredBlob } from '../store/blob-store.ts';
 import { chunkBytes } from '../store/chunk-cache.ts';
-import type { Reader } from '../base/reader.ts';
 import type { Ingest } from '../store/ingest.ts';
 import type { BlobBody } from '../upstream/upstream.ts';
 import { isProgress, isTooFarAhead, isWorthEnding, paysToWiden } from './fill-decisions.ts';
-import type { FillParts } from './fill-parts.ts';
+import { growingContent, type FillParts, type FillProgress } from './fill-parts.ts';
 import { Lane } from './lane.ts';
 import { afterFailure, asUpstreamError, pause } from './retry.ts';
 import { Segments, type Segment } from './segments.ts';
@@ -54,16 +53,31 @@ export class Fill {
   #fetchedBytes = 0;
   #connections = 0;
   #idle = Promise.withResolvers<void>();
+  readonly #startMs: number;
   readonly #loopAtStart = performance.eventLoopUtilization();
 
   constructor(parts: FillParts) {
     this.#parts = parts;
+    this.#startMs = parts.clock.monotonicMs();
     this.digest = parts.digest;
     this.repository = parts.repository;
     this.#announcedBytes = parts.expectedBytes;
     this.opened = this.#open.promise;
     this.opened.catch(() => {});
     this.ended = this.#run();
+  }
+
+  get progress(): FillProgress {
+    return {
+      digest: this.digest,
+      repository: this.repository,
+      reason: this.#parts.reason,
+      sizeBytes: this.#announcedBytes,
+      doneBytes: this.#ingest?.filledBytes ?? 0,
+      clients: this.#clients,
+      connections: this.#lanes.size,
+      runningMs: this.#parts.clock.monotonicMs() - this.#startMs,
+    };
   }
 
   /** What upstream or the manifest said of the size, for whoever has to do without this fill. */
@@ -87,16 +101,7 @@ export class Fill {
   content(): StoredBlob {
     const ingest = this.#ingest;
     if (ingest === undefined) throw new Error('the fill is not open yet');
-    let isOpen = true;
-    return {
-      digest: this.digest,
-      sizeBytes: ingest.sizeBytes,
-      read: (range: ByteRange): Reader => ingest.read(range),
-      close: () => {
-        if (isOpen) this.leave();
-        isOpen = false;
-      },
-    };
+    return growingContent(this.digest, ingest, () => this.leave());
   }
 
   stop(): void {
@@ -104,47 +109,48 @@ export class Fill {
   }
 
   async #run(): Promise<void> {
-    const { clock, digest, observe, reason } = this.#parts;
+    const { digest, observe, reason } = this.#parts;
     const repository = repositoryKey(this.repository);
-    const startMs = clock.monotonicMs();
     observe({ kind: 'fill-started', digest, repository, reason });
-    let ticker: NodeJS.Timeout | undefined;
     try {
-      const body = await this.#firstBody();
-      const ingest = await this.#begin(body);
-      ticker = setInterval(() => this.#look(), lookMs);
-      await this.#idle.promise;
-      if (this.#failure !== undefined) throw this.#failure;
-      await ingest.complete();
-      await ingest.committed;
-      observe({
-        kind: 'fill-committed',
-        digest,
-        repository,
-        sizeBytes: ingest.sizeBytes,
-        fetchedBytes: this.#fetchedBytes,
-        connections: this.#connections,
-        durationMs: clock.monotonicMs() - startMs,
-      });
+      const { sizeBytes } = await this.#transfer();
+      const connections = this.#connections;
+      observe({ kind: 'fill-committed', ...this.#outcome(), sizeBytes, connections });
     } catch (error) {
       this.#failure ??= error;
       this.#abort.abort(error);
       this.#open.reject(error);
       await this.#ingest?.fail(error);
-      observe({
-        kind: 'fill-failed',
-        digest,
-        repository,
-        code: isMirrorError(error) ? error.code : 'BUG',
-        message: error instanceof Error ? error.message : String(error),
-        fetchedBytes: this.#fetchedBytes,
-        durationMs: clock.monotonicMs() - startMs,
-      });
-      if (!isMirrorError(error)) observe({ kind: 'bug', where: 'fill', error });
+      const code = isMirrorError(error) ? error.code : 'BUG';
+      const message = error instanceof Error ? error.message : String(error);
+      observe({ kind: 'fill-failed', ...this.#outcome(), code, message });
+      if (code === 'BUG') observe({ kind: 'bug', where: 'fill', error });
     } finally {
-      clearInterval(ticker);
       clearTimeout(this.#linger);
     }
+  }
+
+  async #transfer(): Promise<Ingest> {
+    const ingest = await this.#begin(await this.#firstBody());
+    const ticker = setInterval(() => this.#look(), lookMs);
+    try {
+      await this.#idle.promise;
+      if (this.#failure !== undefined) throw this.#failure;
+      await ingest.complete();
+      await ingest.committed;
+      return ingest;
+    } finally {
+      clearInterval(ticker);
+    }
+  }
+
+  #outcome(): { digest: Digest; repository: string; fetchedBytes: number; durationMs: number } {
+    return {
+      digest: this.digest,
+      repository: repositoryKey(this.repository),
+      fetchedBytes: this.#fetchedBytes,
+      durationMs: this.#parts.clock.monotonicMs() - this.#startMs,
+    };
   }
 
   /** The open GET from byte 0, so that the first byte is as early as upstream's. */
@@ -385,10 +391,8 @@ export class Fill {
   }
 
   #cancel(why: string): void {
-    this.#failure ??= new MirrorError(
-      'CANCELLED',
-      `the fill of ${this.digest} was stopped: ${why}`,
-    );
+    const message = `the fill of ${this.digest} was stopped: ${why}`;
+    this.#failure ??= new MirrorError('CANCELLED', message);
     this.#abort.abort(this.#failure);
     for (const lane of this.#lanes.values()) lane.break(why);
   }

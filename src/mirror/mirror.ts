@@ -8,6 +8,7 @@ import type { BlobStore } from '../store/blob-store.ts';
 import type { Names } from '../store/names.ts';
 import type { Quota } from '../upstream/quota.ts';
 import { Blobs, type BlobAnswer } from './blobs.ts';
+import type { FillProgress } from './fill-parts.ts';
 import { Listings, type ListAnswer } from './listings.ts';
 import { Manifests, type ManifestAnswer, type ManifestWithBytes } from './manifests.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
@@ -29,6 +30,8 @@ export interface UpstreamState {
   readonly registry: string;
   /** Its last answers were failures, it limits us, or it is set to offline: it is not asked now. */
   readonly isDown: boolean;
+  /** By setting. */
+  readonly isOffline: boolean;
   /** What each account used and has left of its pull quota. */
   readonly quotas: readonly Quota[];
 }
@@ -83,9 +86,10 @@ export class Mirror {
 
   /** What is known of each upstream without asking it, in the order of the configuration. */
   upstreams(): UpstreamState[] {
-    return Array.from(this.#upstreams.values(), ({ upstream }) => ({
+    return Array.from(this.#upstreams.values(), ({ upstream, isOffline }) => ({
       registry: upstream.registry,
       isDown: upstream.isDown,
+      isOffline,
       quotas: upstream.quotas,
     }));
   }
@@ -142,6 +146,11 @@ export class Mirror {
   /** The repositories of which something is cached, sorted by registry and name. */
   catalog(): AsyncIterable<Repository> {
     return this.#names.links.repositories();
+  }
+
+  /** The transfers under way. */
+  get fills(): FillProgress[] {
+    return this.#blobs.fills;
   }
 
   /** Stops fills, waits for what is being written; afterwards nothing is half done. */

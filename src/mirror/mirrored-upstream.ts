@@ -9,5 +9,7 @@ export interface MirroredUpstream {
   readonly tags: TagPolicy;
   /** For the HEAD that asks whether a tag moved, when there is a copy to fall back to. */
   readonly revalidateTimeoutMs: number;
+  /** Never asked, by setting. */
+  readonly isOffline: boolean;
   readonly readAhead: boolean;
 }

@@ -20,6 +20,20 @@ export interface BlobStore {
   walk(): AsyncIterable<Pick<Descriptor, 'digest' | 'size'>>;
 }
 
+/** How full a store is, in bytes. */
+export interface StoreUsage {
+  readonly usedBytes: number;
+  /** For what is arriving. */
+  readonly reservedBytes: number;
+  /** 0: no limit but the disk's. */
+  readonly maxBytes: number;
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+  readonly blobs: number;
+  /** False while the store is still being counted after the start. */
+  readonly isCounted: boolean;
+}
+
 /** Committed content, open for reading until `close`. */
 export interface StoredBlob extends Content {
   close(): void;

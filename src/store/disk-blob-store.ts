@@ -4,7 +4,7 @@ import type { Observe } from '../base/events.ts';
 import type { ByteRange } from '../base/intervals.ts';
 import { algorithmOf, encodedOf, findDigest, type Digest } from '../oci/digest.ts';
 import { MirrorError } from '../oci/errors.ts';
-import type { BlobStore, StoredBlob } from './blob-store.ts';
+import type { BlobStore, StoredBlob, StoreUsage } from './blob-store.ts';
 import type { Lease, Reader } from '../base/reader.ts';
 import { movingBytes, type ChunkCache } from './chunk-cache.ts';
 import type { Disk, DiskFile } from './disk.ts';
@@ -72,6 +72,24 @@ export class DiskBlobStore implements BlobStore {
 
   get usedBytes(): number {
     return this.#eviction.usedBytes + this.#reservedBytes;
+  }
+
+  /** What the store holds and may hold. @throws MirrorError DISK_FAILED when the disk does not answer */
+  async usage(): Promise<StoreUsage> {
+    const { freeBytes, totalBytes } = await this.#disk
+      .space(this.#folder)
+      .catch((cause: unknown) => {
+        throw this.#diskFailed('statfs', 'the cache disk does not answer', cause);
+      });
+    return {
+      usedBytes: this.#eviction.usedBytes,
+      reservedBytes: this.#reservedBytes,
+      maxBytes: this.#budget.maxBytes,
+      freeBytes,
+      totalBytes,
+      blobs: this.#eviction.count,
+      isCounted: this.#isScanned,
+    };
   }
 
   get openFiles(): number {

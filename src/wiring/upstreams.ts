@@ -49,6 +49,7 @@ export async function openUpstreams(
   const examinable: Examinable[] = [];
   for (const [registry, settings] of config.upstreams) {
     const credentials = credentialsOf(settings, around);
+    const isOffline = config.offline || settings.offline;
     const tls = tlsOf(settings);
     // What cannot be read is said now, not at the first pull.
     await tls();
@@ -66,7 +67,7 @@ export async function openUpstreams(
       urls: settings.urls,
       authHosts: settings.authHosts,
       redirectHosts: settings.redirectHosts,
-      isOffline: config.offline || settings.offline,
+      isOffline,
       sendsNamespace: settings.sendNamespace,
       credentials,
       connections,
@@ -98,7 +99,7 @@ export async function openUpstreams(
       observe: around.observe,
       ttlMs: settings.negativeTtlMs,
     });
-    byName.set(registry, mirrored(upstream, settings, around.clock));
+    byName.set(registry, mirrored(upstream, settings, isOffline, around.clock));
   }
   return {
     byName,
@@ -146,6 +147,7 @@ function tlsOf({ tls }: UpstreamConfig): () => Promise<TlsMaterial> {
 function mirrored(
   upstream: MirroredUpstream['upstream'],
   settings: UpstreamConfig,
+  isOffline: boolean,
   clock: Clock,
 ): MirroredUpstream {
   const { bandwidthBytesPerSecond } = settings;
@@ -160,6 +162,7 @@ function mirrored(
     },
     tags: settings,
     revalidateTimeoutMs: settings.timeouts.revalidateMs,
+    isOffline,
     readAhead: settings.readAhead,
   };
 }

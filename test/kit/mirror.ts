@@ -12,6 +12,7 @@ type EventOf<K extends Event['kind']> = Extract<Event, { kind: K }>;
 export interface TestMirror extends AsyncDisposable {
   readonly app: App;
   readonly url: string;
+  readonly adminUrl: string;
   readonly storagePath: string;
   readonly events: readonly Event[];
   observedOf<K extends Event['kind']>(kind: K): EventOf<K>[];
@@ -62,6 +63,7 @@ export async function startMirror(options: TestMirrorOptions): Promise<TestMirro
     startApp(config, {
       env: {},
       version: 'test',
+      logLevel: { get: () => 'info', set: () => {} },
       observe: (event) => {
         events.push(event);
         for (const listener of listeners) listener();
@@ -77,6 +79,9 @@ export async function startMirror(options: TestMirrorOptions): Promise<TestMirro
     },
     get url() {
       return app.registryUrl;
+    },
+    get adminUrl() {
+      return app.adminUrl;
     },
     storagePath,
     events,

@@ -1,0 +1,96 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { isIP } from 'node:net';
+import helmet from '@fastify/helmet';
+import rateLimit from '@fastify/rate-limit';
+import type { FastifyRequest } from 'fastify';
+import { sendProblem } from './problems.ts';
+import type { AdminApp } from './server.ts';
+
+/** Requests of one address a minute: a dashboard in ten windows stays far below. */
+const requestsPerMinuteMax = 3_000;
+
+/** Health for orchestrators, and the page itself, which holds no data, are open. */
+const openPaths = /^\/(?:livez|readyz|favicon\.ico|assets\/[^?]*)?(?:\?|$)/;
+
+/**
+ * Who may use the admin door. With a token, only who shows it. Without one it listens on loopback only,
+ * where web pages that a person visits are the danger: another site's requests (Origin) and names that
+ * were bent to this machine (Host) are refused.
+ */
+export async function guard(
+  app: AdminApp,
+  { token, hosts }: { readonly token: string | undefined; readonly hosts: readonly string[] },
+): Promise<void> {
+  await app.register(helmet, {
+    contentSecurityPolicy: {
+      directives: {
+        defaultSrc: ["'self'"],
+        styleSrc: ["'self'", "'unsafe-inline'"],
+        imgSrc: ["'self'", 'data:'],
+        objectSrc: ["'none'"],
+        frameAncestors: ["'none'"],
+        // Plain http is usual here; the browser must not make https of it.
+        upgradeInsecureRequests: null,
+      },
+    },
+    strictTransportSecurity: false,
+    referrerPolicy: { policy: 'no-referrer' },
+  });
+  await app.register(rateLimit, {
+    max: requestsPerMinuteMax,
+    timeWindow: '1 minute',
+    errorResponseBuilder: (_request, { after }) =>
+      Object.assign(new Error(`Too many requests from your address; again in ${after}`), {
+        statusCode: 429,
+      }),
+  });
+  app.addHook('onRequest', async (request, reply) => {
+    const refusal = refusalOf(request, token, hosts);
+    if (refusal === undefined) return;
+    if (refusal.status === 401) reply.header('WWW-Authenticate', 'Bearer realm="entrepot admin"');
+    await sendProblem(reply, refusal);
+  });
+}
+
+function refusalOf(
+  request: FastifyRequest,
+  token: string | undefined,
+  hosts: readonly string[],
+): { title: string; status: number; detail?: string } | undefined {
+  if (isForeign(request.headers.origin, request.headers.host)) {
+    return { title: 'Requests of other web sites are refused', status: 403 };
+  }
+  if (token === undefined) {
+    const host = hostnameOf(request.headers.host);
+    if (isIP(host) !== 0 || host === 'localhost' || hosts.includes(host)) return undefined;
+    return {
+      title: `The admin API is not reached by the name ${host} without a token`,
+      status: 403,
+      detail: 'use 127.0.0.1 or localhost, or set admin.token',
+    };
+  }
+  if (openPaths.test(request.url)) return undefined;
+  if (isToken(request.headers.authorization, token)) return undefined;
+  return {
+    title: 'The admin token is missing or wrong',
+    status: 401,
+    detail:
+      'send it as «Authorization: Bearer …»; on the command line, --token-file names its file',
+  };
+}
+
+function isForeign(origin: string | undefined, host: string | undefined): boolean {
+  if (origin === undefined) return false;
+  return !URL.canParse(origin) || new URL(origin).host !== host;
+}
+
+function hostnameOf(host: string | undefined): string {
+  const url = `http://${host ?? ''}`;
+  return URL.canParse(url) ? new URL(url).hostname.replace(/^\[|\]$/g, '') : '';
+}
+
+/** Compared by hashes of equal length, in constant time. */
+function isToken(header: string | undefined, token: string): boolean {
+  const hash = (text: string): Buffer => createHash('sha256').update(text).digest();
+  return timingSafeEqual(hash(header ?? ''), hash(`Bearer ${token}`));
+}

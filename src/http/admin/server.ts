@@ -1,0 +1,118 @@
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type RawReplyDefaultExpression,
+  type RawRequestDefaultExpression,
+  type RawServerDefault,
+} from 'fastify';
+import {
+  jsonSchemaTransform,
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import type { Observe } from '../../base/events.ts';
+import { answerProblems } from './problems.ts';
+import { guard } from './security.ts';
+import { EventStreams } from './sse.ts';
+
+/** The admin door's fastify, whose routes are typed by their zod schemas. */
+export type AdminApp = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
+
+/** One area of the admin API: adds its routes, below `/api/v1` when it is registered there. */
+export type AdminRoutes = (app: AdminApp, streams: EventStreams) => void;
+
+export interface AdminParts {
+  /** Whether the mirror can do its work now, and why not. */
+  readonly readiness: () => { readonly ready: boolean; readonly reasons: readonly string[] };
+  /** Asked for on everything that holds data, when there is one. */
+  readonly token: string | undefined;
+  /** Names by which this door may be reached without a token. */
+  readonly hosts: readonly string[];
+  readonly version: string;
+  readonly observe: Observe;
+  /** Below `/api/v1`. */
+  readonly api: readonly AdminRoutes[];
+  /** At the root: metrics, the dashboard. */
+  readonly root: readonly AdminRoutes[];
+}
+
+/** The longest repository name, escaped. */
+const parameterLengthMax = 2_048;
+
+const bodyBytesMax = 1024 * 1024;
+
+const health = z.object({ status: z.string(), reasons: z.array(z.string()).optional() });
+
+/** The admin door: health, the API with its description, and what is registered beside it. */
+export async function adminServer(parts: AdminParts): Promise<FastifyInstance> {
+  const app = Fastify({
+    forceCloseConnections: true,
+    exposeHeadRoutes: true,
+    bodyLimit: bodyBytesMax,
+    routerOptions: { maxParamLength: parameterLengthMax, ignoreTrailingSlash: true },
+  }).withTypeProvider<ZodTypeProvider>();
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  const streams = new EventStreams();
+  app.addHook('preClose', () => streams.close());
+  answerProblems(app, parts.observe);
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Entrepot admin API',
+        version: parts.version,
+        description: 'Watches and steers an Entrepot mirror. Errors are RFC 9457 problems.',
+      },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      ...(parts.token === undefined ? {} : { security: [{ token: [] }] }),
+    },
+    transform: jsonSchemaTransform,
+  });
+  await guard(app, parts);
+  addHealth(app, parts);
+  for (const routes of parts.root) routes(app, streams);
+  await app.register(
+    (scope, _options, done) => {
+      for (const routes of parts.api) routes(scope.withTypeProvider<ZodTypeProvider>(), streams);
+      done();
+    },
+    { prefix: '/api/v1' },
+  );
+  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: false });
+  return app;
+}
+
+function addHealth(app: AdminApp, { readiness }: AdminParts): void {
+  app.get(
+    '/livez',
+    { schema: { tags: ['health'], summary: 'The process runs', response: { 200: health } } },
+    () => ({ status: 'ok' }),
+  );
+  app.get(
+    '/readyz',
+    {
+      schema: {
+        tags: ['health'],
+        summary: 'Whether clients should be sent here, and why not',
+        response: { 200: health, 503: health },
+      },
+    },
+    async (_request, reply) => {
+      const { ready, reasons } = readiness();
+      const body = { status: ready ? 'ok' : 'not ready', reasons: [...reasons] };
+      return reply.code(ready ? 200 : 503).send(body);
+    },
+  );
+}
