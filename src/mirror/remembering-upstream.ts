@@ -121,7 +121,7 @@ export class RememberingUpstream implements Upstream {
   ): Promise<T> {
     const refusal = this.#refusals.get(key);
     if (refusal !== undefined) {
-      if (await this.#holds(refusal, wait)) {
+      if ((await this.#holds(refusal, wait)) && !(await this.#isNamed(name, digest))) {
         this.#observe({ kind: 'refusal-remembered', registry: this.registry, key });
         throw refusal.error;
       }
@@ -135,6 +135,12 @@ export class RememberingUpstream implements Upstream {
       await this.#remember(key, name, digest, error);
       throw error;
     }
+  }
+
+  /** Whether a cached manifest of that repository names the digest. */
+  async #isNamed(name: string, digest: Digest | undefined): Promise<boolean> {
+    if (digest === undefined) return false;
+    return (await this.#links.find({ registry: this.registry, name }, digest)) !== undefined;
   }
 
   async #holds({ account, untilMs }: Refusal, { priority }: Wait): Promise<boolean> {
@@ -151,8 +157,7 @@ export class RememberingUpstream implements Upstream {
   ): Promise<void> {
     const isAbsent = isMirrorError(error, 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'NAME_UNKNOWN');
     if (this.#ttlMs === 0 || !(isAbsent || isMirrorError(error, 'DENIED'))) return;
-    const repository = { registry: this.registry, name };
-    if (digest !== undefined && (await this.#links.find(repository, digest)) !== undefined) return;
+    if (await this.#isNamed(name, digest)) return;
     const forMs = isAbsent ? this.#ttlMs : Math.min(this.#ttlMs, deniedMsMax);
     this.#refusals.set(key, {
       error,

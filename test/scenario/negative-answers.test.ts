@@ -65,6 +65,20 @@ test('a digest that a cached manifest names is asked for each time', async () =>
   assert.equal(found.digest, image.manifest.digest);
 });
 
+test('a digest that was not there is asked for again once a manifest names it', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { readAhead: false } });
+  const url = `${mirror.url}/v2/library/app/blobs/${image.config.digest}`;
+  const before = await get(url);
+  upstream.add('library/app', image, '1');
+  await get(`${mirror.url}/v2/library/app/manifests/1`);
+
+  const after = await get(url);
+
+  assert.equal(before.status, 404);
+  assert.equal(after.digest, image.config.digest);
+});
+
 test('errors that are no plain «no» are not remembered', async () => {
   await using upstream = await startScriptedRegistry();
   await using mirror = await startMirror({ upstream });

@@ -1,17 +1,25 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { expiredCertificate, foreignCertificate, goodCertificate } from '../kit/certificates.ts';
 import { get } from '../kit/clients.ts';
 import type { Fault } from '../kit/faults.ts';
 import { makeBlob, makeImage } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
+import { temporaryFolder } from '../kit/temporary-folder.ts';
+import { startTlsFront, type TlsFront } from '../kit/tls-front.ts';
 import { until } from '../kit/wait-for.ts';
 import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
 
 const image = makeImage({ seed: 'outage', layers: [20_000] });
 
 /** A mirror that holds the image under the tag `1`, which it has to ask about at each request. */
-async function startFilledMirror(upstream: ScriptedRegistry): Promise<TestMirror> {
-  const mirror = await startMirror({ upstream, settings: { tagTtl: '0' } });
+async function startFilledMirror(
+  upstream: ScriptedRegistry,
+  settings: Readonly<Record<string, unknown>> = {},
+): Promise<TestMirror> {
+  const mirror = await startMirror({ upstream, settings: { tagTtl: '0', ...settings } });
   upstream.add('library/app', image, '1');
   await get(`${mirror.url}/v2/library/app/manifests/1`);
   for (const { digest } of [image.config, ...image.layers]) {
@@ -164,6 +172,53 @@ test('what is not cached fails at once while upstream is known to be down', asyn
   assert.deepEqual([blob.status, manifest.status], [404, 503]);
   assert.ok(blob.totalMs < 100, `blob ${blob.totalMs} ms`);
   assert.ok(manifest.totalMs < 100, `manifest ${manifest.totalMs} ms`);
+});
+
+const handshakes: [name: string, spoil: (front: TlsFront) => Promise<void>][] = [
+  ['shows a certificate that has ended', (front) => front.present(expiredCertificate)],
+  ['shows the certificate of another', (front) => front.present(foreignCertificate)],
+  ['says nothing to a handshake', (front) => front.fallSilent()],
+];
+
+for (const [name, spoil] of handshakes) {
+  test(`upstream ${name}: the copy comes within 3 s, then at once`, async () => {
+    await using folder = await temporaryFolder();
+    const ca = join(folder.path, 'ca.pem');
+    await writeFile(ca, [goodCertificate, expiredCertificate, foreignCertificate].join('\n'));
+    await using upstream = await startScriptedRegistry();
+    await using front = await startTlsFront(upstream, goodCertificate);
+    const settings = { urls: [front.url], tls: { ca } };
+    await using mirror = await startFilledMirror(upstream, settings);
+    await spoil(front);
+    const before = front.connections;
+
+    const answers = [];
+    for (let times = 0; times < 20; times += 1) {
+      answers.push(await get(`${mirror.url}/v2/library/app/manifests/1`));
+    }
+
+    assert.ok(answers.every(({ headers }) => headers['x-cache'] === 'STALE'));
+    assert.ok(answers[0]!.totalMs < 3_000, `first ${answers[0]!.totalMs} ms`);
+    assert.ok(answers[1]!.totalMs < 50, `second ${answers[1]!.totalMs} ms`);
+    assert.ok(front.connections - before <= 8, `${front.connections - before} connections`);
+  });
+}
+
+test('a tag that moves to what is gone when it is asked for: one consistent manifest', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startFilledMirror(upstream);
+  const next = makeImage({ seed: 'next', layers: [100] });
+  upstream.add('library/app', next, '1');
+  upstream.script({
+    when: { kind: 'manifest', method: 'GET', reference: next.manifest.digest },
+    do: { status: 404 },
+  });
+
+  const answer = await get(`${mirror.url}/v2/library/app/manifests/1`);
+
+  assert.equal(answer.headers['x-cache'], 'STALE');
+  assert.equal(answer.digest, image.manifest.digest);
+  assert.equal(answer.headers['docker-content-digest'], image.manifest.digest);
 });
 
 test('a list of tags that hangs is the last known one', async () => {

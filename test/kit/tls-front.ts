@@ -1,0 +1,72 @@
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
+import { testKey } from './certificates.ts';
+import type { ScriptedRegistry } from './scripted-registry.ts';
+
+/** TLS in front of a scripted registry, on one port whose behaviour changes. */
+export interface TlsFront extends AsyncDisposable {
+  readonly url: string;
+  /** Connections that were made to it. */
+  readonly connections: number;
+  /** Cuts what is connected, and shows this certificate from now on. */
+  present(certificate: string): Promise<void>;
+  /** Cuts what is connected, takes connections from now on, and says nothing. */
+  fallSilent(): Promise<void>;
+}
+
+export async function startTlsFront(
+  registry: ScriptedRegistry,
+  certificate: string,
+): Promise<TlsFront> {
+  const sockets = new Set<Socket>();
+  let server: Server | undefined;
+  let connections = 0;
+  let port = 0;
+  const keep = (socket: Socket): void => {
+    sockets.add(socket);
+    socket.on('error', () => {});
+    socket.once('close', () => sockets.delete(socket));
+  };
+  const stop = async (): Promise<void> => {
+    for (const socket of sockets) socket.destroy();
+    if (server === undefined) return;
+    server.close();
+    await once(server, 'close');
+  };
+  const listen = async (next: Server): Promise<void> => {
+    await stop();
+    server = next;
+    next.on('connection', (socket: Socket) => {
+      connections += 1;
+      keep(socket);
+    });
+    next.listen(port, '127.0.0.1');
+    await once(next, 'listening');
+    ({ port } = next.address() as AddressInfo);
+  };
+  const present = (cert: string): Promise<void> => {
+    const next = createTlsServer({ key: testKey, cert }, (secure) => {
+      const { hostname, port: target } = new URL(registry.url);
+      const inner = connect(Number(target), hostname);
+      keep(secure);
+      keep(inner);
+      secure.pipe(inner).pipe(secure);
+    });
+    // A client that does not like the certificate is what the tests are about.
+    next.on('tlsClientError', () => {});
+    return listen(next);
+  };
+  await present(certificate);
+  return {
+    get url() {
+      return `https://127.0.0.1:${port}`;
+    },
+    get connections() {
+      return connections;
+    },
+    present,
+    fallSilent: () => listen(createServer()),
+    [Symbol.asyncDispose]: stop,
+  };
+}
