@@ -12,6 +12,13 @@ export const quota = z.object({
   checks: count.describe('HEADs of manifests since the start, which do not count at Docker Hub'),
 });
 
+export const pause = z.object({
+  scope: z
+    .enum(['pulls', 'blobs', 'referrers', 'all'])
+    .describe('what is not asked for; pulls are GETs of manifests'),
+  secondsLeft: count,
+});
+
 export const upstream = z.object({
   name: z.string(),
   urls: z.array(z.string()),
@@ -21,6 +28,7 @@ export const upstream = z.object({
   averageMs: z.number().min(0).describe('until the headers of an answer'),
   lastError: z.object({ at: time, message: z.string() }).nullable(),
   quotas: z.array(quota),
+  pauses: z.array(pause).describe('what is left alone after a 429'),
 });
 
 export const upstreamPage = pageOf(upstream);

@@ -6,6 +6,7 @@ import { isForeign } from '../oci/manifest.ts';
 import type { Reference, Repository } from '../oci/reference.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import type { Names } from '../store/names.ts';
+import type { LimitPause } from '../upstream/cooldown.ts';
 import type { Quota } from '../upstream/quota.ts';
 import { Blobs, type BlobAnswer } from './blobs.ts';
 import type { FillProgress } from './fill-parts.ts';
@@ -34,6 +35,8 @@ export interface UpstreamState {
   readonly isOffline: boolean;
   /** What each account used and has left of its pull quota. */
   readonly quotas: readonly Quota[];
+  /** What of it is left alone at the moment, because it limits us. */
+  readonly pauses: readonly LimitPause[];
 }
 
 /**
@@ -91,6 +94,7 @@ export class Mirror {
       isDown: upstream.isDown,
       isOffline,
       quotas: upstream.quotas,
+      pauses: upstream.pauses,
     }));
   }
 

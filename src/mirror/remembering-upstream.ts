@@ -6,6 +6,7 @@ import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, type MirrorError } from '../oci/errors.ts';
 import { referenceText, type Reference } from '../oci/reference.ts';
 import type { LinkStore } from '../store/names.ts';
+import type { LimitPause } from '../upstream/cooldown.ts';
 import type { Quota } from '../upstream/quota.ts';
 import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from '../upstream/upstream.ts';
 
@@ -67,6 +68,10 @@ export class RememberingUpstream implements Upstream {
 
   get quotas(): readonly Quota[] {
     return this.#upstream.quotas;
+  }
+
+  get pauses(): readonly LimitPause[] {
+    return this.#upstream.pauses;
   }
 
   fetchManifest(name: string, reference: Reference, wait: Wait): Promise<FetchedManifest> {

@@ -27,7 +27,10 @@ export interface MetricSources {
       readonly account: string;
       readonly limit: number | undefined;
       readonly remaining: number | undefined;
+      readonly pulls: number;
+      readonly checks: number;
     }[];
+    readonly pauses: readonly { readonly scope: string; readonly secondsLeft: number }[];
   }[];
 }
 
@@ -80,6 +83,7 @@ export class Metrics {
       registers: [this.#registry],
     });
     this.#addCounters();
+    this.#addAccounts();
     this.#addGauges();
     collectDefaultMetrics({ register: this.#registry, prefix: 'entrepot_' });
   }
@@ -192,6 +196,22 @@ export class Metrics {
     );
   }
 
+  #addAccounts(): void {
+    const counted = [
+      ['pulls', 'GETs of manifests by account, which count as pulls at Docker Hub'],
+      ['checks', 'HEADs of manifests by account, which do not'],
+    ] as const;
+    for (const [what, help] of counted) {
+      const name = `entrepot_upstream_account_${what}_total`;
+      this.#counter(name, help, ['upstream', 'account'], (counter) => {
+        for (const { name: upstream, quotas } of this.#sources.upstreams()) {
+          for (const quota of quotas)
+            counter.inc({ upstream, account: quota.account }, quota[what]);
+        }
+      });
+    }
+  }
+
   #addGauges(): void {
     const { fills, upstreams, store } = this.#sources;
     this.#gauge('entrepot_fills', 'Transfers of blobs under way', [], (gauge) =>
@@ -223,6 +243,17 @@ export class Metrics {
         },
       );
     }
+    this.#gauge(
+      'entrepot_upstream_paused_seconds',
+      'How long the upstream is still left alone after a 429, and what of it',
+      ['upstream', 'scope'],
+      (gauge) => {
+        for (const { name, pauses } of upstreams()) {
+          for (const { scope, secondsLeft } of pauses)
+            gauge.set({ upstream: name, scope }, secondsLeft);
+        }
+      },
+    );
     const sizes: [
       name: string,
       help: string,

@@ -10,6 +10,12 @@ export type LimitedKind = 'pull' | 'blob' | 'referrers' | 'check';
  */
 export type LimitedScope = 'pulls' | 'blobs' | 'referrers' | 'all';
 
+/** Something of an upstream that is not asked for a while. */
+export interface LimitPause {
+  readonly scope: LimitedScope;
+  readonly secondsLeft: number;
+}
+
 const scopeOf: Readonly<Record<LimitedKind, LimitedScope>> = {
   pull: 'pulls',
   blob: 'blobs',
@@ -49,6 +55,15 @@ export class Cooldown {
   constructor(clock: Clock, random: () => number = Math.random) {
     this.#clock = clock;
     this.#random = random;
+  }
+
+  /** What is paused now. */
+  get pauses(): LimitPause[] {
+    const now = this.#clock.monotonicMs();
+    return Array.from(this.#pauses, ([scope, { untilMs }]) => ({
+      scope,
+      secondsLeft: Math.ceil((untilMs - now) / 1000),
+    })).filter(({ secondsLeft }) => secondsLeft > 0);
   }
 
   /**

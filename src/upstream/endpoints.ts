@@ -3,7 +3,7 @@ import type { Observe } from '../base/events.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { accountKey } from './account.ts';
 import type { Breaker } from './breaker.ts';
-import type { Cooldown, LimitedKind } from './cooldown.ts';
+import type { Cooldown, LimitedKind, LimitPause } from './cooldown.ts';
 import type { Credentials, TokenSource } from './tokens.ts';
 
 /** A failure that takes longer makes clients wait, whatever it is: the breaker opens at once. */
@@ -36,6 +36,17 @@ export class Endpoints {
     return this.#all.every(
       ({ breaker, cooldown }) => breaker.isOpen || cooldown.secondsLeft('blob') !== undefined,
     );
+  }
+
+  /** What is paused at all of them, until the first is asked again. */
+  get pauses(): LimitPause[] {
+    const [first = [], ...others] = this.#all.map(({ cooldown }) => cooldown.pauses);
+    return first.flatMap(({ scope, secondsLeft }) => {
+      const same = others.map((pauses) => pauses.find((pause) => pause.scope === scope));
+      if (same.includes(undefined)) return [];
+      const seconds = same.map((pause) => pause?.secondsLeft ?? 0);
+      return [{ scope, secondsLeft: Math.min(secondsLeft, ...seconds) }];
+    });
   }
 
   /**

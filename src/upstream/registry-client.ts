@@ -5,6 +5,7 @@ import { manifestAccept, manifestSizeBytesMax, mediaTypes } from '../oci/manifes
 import { referenceText, type Reference } from '../oci/reference.ts';
 import { parseContentRange } from './content-range.ts';
 import { foreignHostOf, nextPage } from './link.ts';
+import type { LimitPause } from './cooldown.ts';
 import type { Quota } from './quota.ts';
 import {
   claimedDigest,
@@ -44,6 +45,10 @@ export class RegistryClient implements Upstream {
 
   get quotas(): readonly Quota[] {
     return this.#transport.quotas;
+  }
+
+  get pauses(): readonly LimitPause[] {
+    return this.#transport.pauses;
   }
 
   async fetchManifest(name: string, reference: Reference, wait: Wait): Promise<FetchedManifest> {

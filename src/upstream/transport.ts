@@ -5,7 +5,7 @@ import { TokenBucket } from '../base/token-bucket.ts';
 import { MirrorError } from '../oci/errors.ts';
 import { accountName } from './account.ts';
 import { Breaker } from './breaker.ts';
-import { Cooldown, type LimitedKind } from './cooldown.ts';
+import { Cooldown, type LimitedKind, type LimitPause } from './cooldown.ts';
 import { Endpoints, type Endpoint } from './endpoints.ts';
 import { discard, Exchange, type Answer, type Ask, type AskAs } from './exchange.ts';
 import type { Connections } from './network/connections.ts';
@@ -93,6 +93,10 @@ export class Transport {
   /** What each account used and has left. */
   get quotas(): readonly Quota[] {
     return this.#ledger.quotas;
+  }
+
+  get pauses(): readonly LimitPause[] {
+    return this.#endpoints.pauses;
   }
 
   /** Answers whatever upstream says below 500, but for 429; redirects and one 401 are dealt with. */

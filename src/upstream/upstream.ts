@@ -3,6 +3,7 @@ import type { ByteRange } from '../base/intervals.ts';
 import type { Priority } from '../base/limiter.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Reference } from '../oci/reference.ts';
+import type { LimitPause } from './cooldown.ts';
 import type { Quota } from './quota.ts';
 
 /**
@@ -16,6 +17,8 @@ export interface Upstream {
   readonly isDown: boolean;
   /** What each account used and has left of upstream's pull quota, as its answers said. */
   readonly quotas: readonly Quota[];
+  /** What is not asked at the moment, because upstream answered 429. */
+  readonly pauses: readonly LimitPause[];
   /**
    * GET of a manifest; at Docker Hub this counts as a pull.
    * @throws MirrorError MANIFEST_UNKNOWN

@@ -90,9 +90,12 @@ export async function openAdmin(around: AdminSurroundings): Promise<Admin> {
     store: () => store.usage(),
     fills: () => mirror.fills,
     upstreams: () =>
-      mirror
-        .upstreams()
-        .map(({ registry, isDown, quotas }) => ({ name: registry, isUp: !isDown, quotas })),
+      mirror.upstreams().map(({ registry, isDown, quotas, pauses }) => ({
+        name: registry,
+        isUp: !isDown,
+        quotas,
+        pauses,
+      })),
   });
   watchers.watch(metrics);
   const stats = async (): Promise<Stats> => statsOf(around, await diskOf(store), upstreams());
@@ -188,7 +191,7 @@ function statsOf(
 const topMax = 20;
 
 function upstreamOf(
-  { registry: name, isDown, isOffline, quotas }: UpstreamState,
+  { registry: name, isDown, isOffline, quotas, pauses }: UpstreamState,
   { config, watchers }: AdminSurroundings,
 ): Upstream {
   const use = watchers.statistics.upstreams.get(name);
@@ -203,6 +206,7 @@ function upstreamOf(
     lastError:
       lastError === undefined ? null : { at: timeText(lastError.atMs), message: lastError.message },
     quotas: quotas.map(quotaOf),
+    pauses: [...pauses],
   };
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Upstream } from '../../src/api/upstreams.ts';
 import { get } from '../kit/clients.ts';
 import { makeBlob, makeImage } from '../kit/images.ts';
 import { startMirror } from '../kit/mirror.ts';
@@ -90,4 +91,35 @@ test('what upstream says of the quota is known by account, and pulls are told fr
   );
   assert.ok(Math.abs(Date.now() - quota!.seenMs!) < 10_000);
   assert.equal(mirror.observedOf('quota-seen').length, 1);
+});
+
+test('stats and metrics show the quota and what is paused', async () => {
+  const headers = { 'ratelimit-limit': '100;w=21600', 'ratelimit-remaining': '0;w=21600' };
+  await using upstream = await startScriptedRegistry({
+    rules: [
+      { when: { method: 'GET', kind: 'manifest' }, skip: 1, do: { status: 429, headers } },
+      { when: { kind: 'manifest' }, do: { headers } },
+    ],
+  });
+  await using mirror = await startMirror({ upstream });
+  upstream.add('library/app', makeImage({ seed: 'shown', layers: [100] }), '1');
+  for (const name of ['app', 'other']) await get(`${mirror.url}/v2/${name}/manifests/1`);
+
+  const stats = await get(`${mirror.app.adminUrl}/api/v1/stats`);
+  const metrics = (await get(`${mirror.app.adminUrl}/metrics`)).body.toString();
+
+  const [shown] = (JSON.parse(stats.body.toString()) as { upstreams: Upstream[] }).upstreams;
+  const [quota] = shown!.quotas;
+  const [pause] = shown!.pauses;
+  assert.deepEqual([quota?.limit, quota?.remaining, quota?.pulls], [100, 0, 1]);
+  assert.equal(pause?.scope, 'pulls');
+  assert.ok(pause.secondsLeft > 10 && pause.secondsLeft <= 17, String(pause.secondsLeft));
+  const labels = 'upstream="docker.io",account="anonymous"';
+  assert.ok(metrics.includes(`entrepot_upstream_quota_limit{${labels}} 100`));
+  assert.ok(metrics.includes(`entrepot_upstream_quota_remaining{${labels}} 0`));
+  assert.ok(metrics.includes(`entrepot_upstream_account_pulls_total{${labels}} 1`));
+  assert.match(
+    metrics,
+    /entrepot_upstream_paused_seconds\{upstream="docker.io",scope="pulls"\} 1\d/,
+  );
 });
