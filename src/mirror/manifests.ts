@@ -13,7 +13,7 @@ import { afterAskFailed, freshnessOf, type AskFailure } from './freshness.ts';
 import { KnownTags, type KnownTag } from './known-tags.ts';
 import { digestOf, ManifestShelf, type HeldManifest } from './manifest-shelf.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
-import { within } from './retry.ts';
+import { Patience } from './patience.ts';
 
 /** What is answered about a manifest. */
 export interface ManifestAnswer {
@@ -47,7 +47,7 @@ export class Manifests {
   readonly #shelf: ManifestShelf;
   readonly #tags: KnownTags;
   readonly #asking = new Flights<ManifestAnswer>();
-  readonly #resolving = new Flights<Resolved>();
+  readonly #patience = new Patience();
   readonly #fetching = new Flights<HeldManifest>();
 
   constructor(parts: {
@@ -214,7 +214,7 @@ export class Manifests {
     from: MirroredUpstream,
   ): Promise<ManifestAnswer> {
     try {
-      const resolved = await this.#resolveSoon(repository, tag, from);
+      const resolved = await this.#resolveSoon(repository, tag, known, from);
       if (resolved.digest === known.record.digest) {
         await this.#tags.seen(repository, tag, descriptorOf(known.record));
         return { descriptor: descriptorOf(known.record), outcome: 'REVALIDATED' };
@@ -228,23 +228,23 @@ export class Manifests {
     }
   }
 
-  /**
-   * Where the tag points now, within the time that a client with a copy at hand is made to wait. One
-   * that takes longer goes on by itself: whoever comes meanwhile waits no more for it.
-   */
-  async #resolveSoon(
+  /** Where the tag points now, if upstream says it soon. */
+  #resolveSoon(
     repository: Repository,
     tag: string,
-    from: MirroredUpstream,
+    known: KnownTag,
+    { upstream, revalidateTimeoutMs }: MirroredUpstream,
   ): Promise<Resolved> {
-    const headersTimeoutMs = from.revalidateTimeoutMs;
-    const { result, joined } = this.#resolving.share(`${repositoryKey(repository)}:${tag}`, () =>
-      from.upstream.resolve(repository.name, { tag }, { headersTimeoutMs }),
-    );
-    // Only what is late already can be joined: what is in time is shared by all who ask for the tag.
-    return within(result, joined ? 0 : headersTimeoutMs, () => {
-      const message = `upstream ${repository.registry} has not answered within ${headersTimeoutMs} ms`;
-      return new MirrorError('UPSTREAM_UNAVAILABLE', message);
+    return this.#patience.ask({
+      registry: repository.registry,
+      isDown: upstream.isDown,
+      budgetMs: revalidateTimeoutMs,
+      ask: () => upstream.resolve(repository.name, { tag }, {}),
+      onLate: async ({ digest }) => {
+        // One that has moved is for the next to fetch.
+        if (digest !== known.record.digest) return;
+        await this.#tags.seen(repository, tag, descriptorOf(known.record));
+      },
     });
   }
 

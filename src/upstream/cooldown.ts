@@ -102,16 +102,17 @@ export class Cooldown {
     retryAfterSeconds: number | undefined,
   ): { readonly scope: LimitedScope; readonly pauseSeconds: number } {
     const scope = scopeOf[kind];
+    const now = this.#clock.monotonicMs();
     const before = this.#pauses.get(scope);
-    const inARow = (before?.inARow ?? 0) + 1;
+    // Requests that were on their way together each bring a 429: it is one, and the longest pause counts.
+    const isRunning = before !== undefined && before.untilMs > now;
+    const inARow = (before?.inARow ?? 0) + (isRunning ? 0 : 1);
     const ownSeconds = Math.min(firstPauseSeconds * 2 ** (inARow - 1), pauseSecondsMax);
     const asked = Math.min(retryAfterSeconds ?? ownSeconds, retryAfterSecondsMax);
     // A little longer at random, so that many mirrors do not come back together.
     const pauseSeconds = Math.max(1, asked) * (1 + this.#random() / 10);
-    const untilMs = this.#clock.monotonicMs() + pauseSeconds * 1000;
-    // Requests that were on their way together each bring a 429: the longest pause counts.
-    const longest = Math.max(untilMs, before?.untilMs ?? 0);
-    this.#pauses.set(scope, { untilMs: longest, inARow, isProbing: false });
+    const untilMs = Math.max(now + pauseSeconds * 1000, before?.untilMs ?? 0);
+    this.#pauses.set(scope, { untilMs, inARow, isProbing: false });
     return { scope, pauseSeconds };
   }
 

@@ -7,7 +7,7 @@ import type { Cooldown, LimitedKind, LimitPause } from './cooldown.ts';
 import type { Credentials, TokenSource } from './tokens.ts';
 
 /** A failure that takes longer makes clients wait, whatever it is: the breaker opens at once. */
-const quickFailureMs = 500;
+const quickFailureMs = 1_000;
 
 /** One URL of an upstream, and what is remembered of it. */
 export interface Endpoint {
@@ -65,7 +65,7 @@ export class Endpoints {
       const { breaker, cooldown } = endpoint;
       const seconds = cooldown.secondsLeft(kind, account);
       if (seconds !== undefined) {
-        failure ??= this.#limited(`limited our requests (429) a moment ago`, seconds);
+        failure ??= this.#limited('limited our requests (429) a moment ago', seconds);
         continue;
       }
       if (!breaker.admits()) continue;

@@ -36,7 +36,7 @@ const outages: [name: string, fault: Fault | 'stop', probesMax: number][] = [
   ['answers 429 with Retry-After: 60', limited, 1],
   ['answers 429', { status: 429 }, 1],
   ['answers 500', { status: 500 }, 5 + 3],
-  ['answers 500 after a second', { status: 500, delayMs: 1_000 }, 1 + 2],
+  ['answers 500 after a second', { status: 500, delayMs: 1_100 }, 1 + 2],
   ['hangs', { holdUntil: new Promise(() => {}) }, 1 + 1],
   ['breaks connections', { hangUp: true }, 5 + 3],
   ['is down', 'stop', 0],
@@ -219,6 +219,29 @@ test('a tag that moves to what is gone when it is asked for: one consistent mani
   assert.equal(answer.headers['x-cache'], 'STALE');
   assert.equal(answer.digest, image.manifest.digest);
   assert.equal(answer.headers['docker-content-digest'], image.manifest.digest);
+});
+
+test('an upstream that is slow, and not down: the copy comes soon, and is confirmed at last', async () => {
+  await using upstream = await startScriptedRegistry();
+  const timeouts = { revalidate: '200ms' };
+  await using mirror = await startFilledMirror(upstream, { tagTtl: '500ms', timeouts });
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  upstream.script({ when: { method: 'HEAD' }, times: 1, do: { delayMs: 700 } });
+  const url = `${mirror.url}/v2/library/app/manifests/1`;
+
+  const slow = await get(url);
+  const beside = await get(url);
+  const uncached = await get(`${mirror.url}/v2/library/none/manifests/1`);
+  const confirmed = await until('the late answer', async () => {
+    const answer = await get(url);
+    return answer.headers['x-cache'] === 'HIT' ? answer : undefined;
+  });
+
+  assert.deepEqual([slow.headers['x-cache'], beside.headers['x-cache']], ['STALE', 'STALE']);
+  assert.ok(slow.totalMs < 600, `${slow.totalMs} ms`);
+  assert.equal(uncached.status, 404);
+  assert.equal(confirmed.digest, image.manifest.digest);
+  assert.equal(upstream.count({ method: 'HEAD', reference: '1', repository: 'library/app' }), 1);
 });
 
 test('a list of tags that hangs is the last known one', async () => {

@@ -49,6 +49,16 @@ describe('the cool-down after a 429', () => {
     assert.equal(pauseSeconds, 15);
   });
 
+  test('of requests that were on their way together is that of one', () => {
+    const { cooldown } = started();
+
+    for (let times = 0; times < 10; times += 1) cooldown.limited('check', undefined);
+    cooldown.limited('check', 40);
+    cooldown.limited('check', 1);
+
+    assert.equal(cooldown.secondsLeft('check', 'me'), 40);
+  });
+
   const scopes: [LimitedKind, LimitedKind[]][] = [
     ['pull', ['pull']],
     ['blob', ['blob']],
