@@ -56,18 +56,21 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   const { maxSizeBytes, minFree, lowWatermarkShare } = config.storage;
   const minFreeBytes = (totalBytes: number): number =>
     'share' in minFree ? totalBytes * minFree.share : minFree.bytes;
-  const { store, folder, ready } = await openStorage({
+  const storage = await openStorage({
     storagePath: config.storage.path,
     disk,
     cache,
     hashing,
+    clock,
     observe,
     budget: {
       maxBytes: maxSizeBytes,
       minFreeBytes,
       lowWatermark: lowWatermarkShare,
     },
+    eviction: config.storage.eviction,
   });
+  const { store, folder, ready } = storage;
   const names = await openNames({ folder, observe });
 
   const { env, version } = around;
@@ -123,9 +126,8 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     await mirror.close();
     await admin.close();
     await upstreams.close();
-    await ready;
-    store.close();
     await names.close();
+    await storage.close();
     await hashing.close();
   };
 

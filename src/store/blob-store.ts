@@ -16,8 +16,20 @@ export interface BlobStore {
    */
   ingest(digest: Digest, sizeBytes: number | undefined): Promise<Ingest>;
   remove(digest: Digest): Promise<void>;
-  /** Everything that is committed, in no order. */
-  walk(): AsyncIterable<Pick<Descriptor, 'digest' | 'size'>>;
+  /** It was used without being read here: it goes later. */
+  touch(digest: Digest): void;
+  /**
+   * Bytes from byte 0 on that an earlier process has left of it, when they are worth going on with: the
+   * next `ingest` of it, with the same size, has them filled.
+   */
+  resumableBytes(digest: Digest): number;
+  /** Everything that is committed, in no order, as the disk has it. */
+  walk(): AsyncIterable<WalkedBlob>;
+}
+
+/** A committed blob; `usedMs` is its last use, by the wall clock. */
+export interface WalkedBlob extends Pick<Descriptor, 'digest' | 'size'> {
+  readonly usedMs: number;
 }
 
 /** How full a store is, in bytes. */

@@ -1,39 +1,44 @@
 import path from 'node:path';
-import { LRUCache } from 'lru-cache';
+import type { Clock } from '../base/clock.ts';
 import type { Observe } from '../base/events.ts';
-import type { ByteRange } from '../base/intervals.ts';
-import { algorithmOf, encodedOf, findDigest, type Digest } from '../oci/digest.ts';
+import { algorithmOf, type Digest } from '../oci/digest.ts';
 import { MirrorError } from '../oci/errors.ts';
-import type { BlobStore, StoredBlob, StoreUsage } from './blob-store.ts';
-import type { Lease, Reader } from '../base/reader.ts';
-import { movingBytes, type ChunkCache } from './chunk-cache.ts';
-import type { Disk, DiskFile } from './disk.ts';
-import { LruEviction } from './eviction.ts';
+import type { BlobStore, StoredBlob, StoreUsage, WalkedBlob } from './blob-store.ts';
+import type { ChunkCache } from './chunk-cache.ts';
+import type { Disk } from './disk.ts';
+import type { Eviction, EvictionPolicy, Resident } from './eviction/eviction.ts';
+import { evictionBy } from './eviction/tiered.ts';
+import { digestOfPath, occupiedBytesOf, pathOfBlob } from './folder/layout.ts';
+import { Recency } from './folder/recency.ts';
+import { scanBlobs } from './folder/scan.ts';
+import { walkFolder } from './folder/walk-folder.ts';
 import type { Hashing } from './hashing.ts';
 import { Ingest } from './ingest.ts';
+import { OpenBlobs } from './open-blobs.ts';
 import { OpenFile } from './open-file.ts';
-import { walkFolder } from './walk-folder.ts';
+import { PartialFile } from './partial-file.ts';
+import { Partials, type Partial } from './partials.ts';
+import { Space, type DiskBudget, type Reservation } from './space.ts';
+import { OpenStoredBlob, type OpenBlob } from './stored-blob.ts';
 
-/** Open descriptors kept for the next reader; the rest of a usual limit of 1,024 is for sockets. */
-const openFilesMax = 256;
-
-/** The space that an ingest of unknown size reserves; the usual layer is smaller. */
-const unknownSizeBytes = 64 * 1024 * 1024;
-
-export interface DiskBudget {
-  /** 0: only `minFreeBytes` counts. */
-  readonly maxBytes: number;
-  /** What must stay free on the file system, for a file system of this size. */
-  readonly minFreeBytes: (totalBytes: number) => number;
-  /** When the budget is reached, evict down to this share of it: 0 … 1. */
-  readonly lowWatermark: number;
+export interface DiskBlobStoreParts {
+  readonly folder: string;
+  readonly disk: Disk;
+  readonly cache: ChunkCache;
+  readonly hashing: Hashing;
+  readonly clock: Clock;
+  readonly observe: Observe;
+  readonly budget: DiskBudget;
+  readonly eviction: EvictionPolicy;
 }
 
 /**
  * Blobs as files:
  *
  *     <folder>/blobs/sha256/ab/<hex>     committed: whole, verified, synced
- *     <folder>/tmp/<n>                   arriving; thrown away at the next start
+ *     <folder>/tmp/<n>                   arriving
+ *     <folder>/partials/sha256-<hex>     what an earlier process left of one that was arriving
+ *     <folder>/recency.db                when each was last used
  *
  * A committed file never changes. What the folder holds is the truth; the sizes and the order of use
  * in memory are a cache of it, filled in the background after the start.
@@ -43,35 +48,52 @@ export class DiskBlobStore implements BlobStore {
   readonly #disk: Disk;
   readonly #cache: ChunkCache;
   readonly #hashing: Hashing;
+  readonly #clock: Clock;
   readonly #observe: Observe;
-  readonly #budget: DiskBudget;
-  readonly #eviction = new LruEviction();
+  readonly #eviction: Eviction;
+  readonly #space: Space;
+  readonly #partials: Partials;
+  readonly #recency: Recency;
   readonly #shards = new Set<string>();
-  readonly #open: LRUCache<Digest, OpenBlob>;
-  /** What is arriving, counted as used. */
-  #reservedBytes = 0;
+  readonly #open: OpenBlobs;
+  readonly #counted = Promise.withResolvers<void>();
+  /** Used since the start, before what was used earlier is known. */
+  #usedEarly: Set<Digest> | undefined = new Set();
+  #isPinned: (digest: Digest) => boolean = () => false;
   #lastPartial = 0;
-  #isScanned = false;
 
-  constructor(parts: {
-    readonly folder: string;
-    readonly disk: Disk;
-    readonly cache: ChunkCache;
-    readonly hashing: Hashing;
-    readonly observe: Observe;
-    readonly budget: DiskBudget;
-  }) {
-    this.#folder = parts.folder;
-    this.#disk = parts.disk;
+  constructor(parts: DiskBlobStoreParts) {
+    const { folder, disk, clock, observe } = parts;
+    this.#folder = folder;
+    this.#disk = disk;
     this.#cache = parts.cache;
     this.#hashing = parts.hashing;
-    this.#observe = parts.observe;
-    this.#budget = parts.budget;
-    this.#open = new LRUCache({ max: openFilesMax, dispose: ({ open }) => open.release() });
+    this.#clock = clock;
+    this.#observe = observe;
+    this.#eviction = evictionBy(parts.eviction, () => this.#space.budget.maxBytes);
+    this.#recency = new Recency({
+      file: this.#recencyFile,
+      clock,
+      observe,
+      storedBytes: () => (this.#isCounted ? this.#eviction.usedBytes : undefined),
+    });
+    this.#space = new Space({
+      folder,
+      disk,
+      budget: parts.budget,
+      eviction: this.#eviction,
+      mustStay: (digest) => this.#isPinned(digest) || this.#open.isInUse(digest),
+      remove: (resident) => this.#removeVictim(resident),
+      counted: this.#counted.promise,
+      assumedBytes: this.#recency.lastStoredBytes ?? Infinity,
+    });
+    this.#partials = new Partials({ folder, disk, space: this.#space });
+    this.#open = new OpenBlobs(disk, parts.cache);
   }
 
+  /** Stored, reserved for what is arriving, and on its way out. */
   get usedBytes(): number {
-    return this.#eviction.usedBytes + this.#reservedBytes;
+    return this.#space.usedBytes;
   }
 
   /** What the store holds and may hold. @throws MirrorError DISK_FAILED when the disk does not answer */
@@ -83,62 +105,84 @@ export class DiskBlobStore implements BlobStore {
       });
     return {
       usedBytes: this.#eviction.usedBytes,
-      reservedBytes: this.#reservedBytes,
-      maxBytes: this.#budget.maxBytes,
+      reservedBytes: this.#space.reservedBytes,
+      maxBytes: this.#space.budget.maxBytes,
       freeBytes,
       totalBytes,
       blobs: this.#eviction.count,
-      isCounted: this.#isScanned,
+      isCounted: this.#isCounted,
     };
   }
 
   get openFiles(): number {
-    return this.#open.size;
+    return this.#open.count;
+  }
+
+  /** Another budget, from now on; what is over it goes with the next blob that arrives. */
+  set budget(budget: DiskBudget) {
+    this.#space.budget = budget;
+  }
+
+  /** Asked of each candidate for eviction: what is pinned is passed over. */
+  keepPinned(isPinned: (digest: Digest) => boolean): void {
+    this.#isPinned = isPinned;
+  }
+
+  /** What is known of all blobs, without a look at the disk; complete once the disk is counted. */
+  residents(): Resident[] {
+    return [...this.#eviction.residents()];
   }
 
   async find(digest: Digest): Promise<StoredBlob | undefined> {
-    let blob = this.#open.get(digest);
+    let blob = this.#open.find(digest);
     if (blob === undefined) blob = await this.#openBlob(digest);
     else blob.open.hold();
     if (blob === undefined) return undefined;
-    this.#eviction.touch(digest);
+    this.touch(digest);
     return new OpenStoredBlob(digest, blob);
   }
 
   async has(digest: Digest): Promise<boolean> {
-    if (this.#open.has(digest)) return true;
+    if (this.#open.find(digest) !== undefined) return true;
     const blob = await this.#openBlob(digest);
     blob?.open.release();
     return blob !== undefined;
   }
 
+  touch(digest: Digest): void {
+    const resident = this.#eviction.touch(digest, this.#clock.wallMs());
+    if (resident === undefined) return;
+    this.#usedEarly?.add(digest);
+    this.#recency.used(resident);
+  }
+
+  resumableBytes(digest: Digest): number {
+    return this.#partials.prefixBytes(digest);
+  }
+
   async ingest(digest: Digest, sizeBytes: number | undefined): Promise<Ingest> {
-    const reservedBytes = sizeBytes ?? unknownSizeBytes;
-    this.#lastPartial += 1;
-    const partial = path.join(this.#folder, 'tmp', String(this.#lastPartial));
-    // Before the first wait, so that those who begin together do not count on the same space.
-    this.#reservedBytes += reservedBytes;
-    let file: DiskFile;
+    const before = await this.#partials.take(digest, sizeBytes);
+    const reservation = before?.reservation ?? (await this.#reserve(sizeBytes));
+    let partial: PartialFile;
     try {
-      await this.#makeRoom(reservedBytes);
-      file = await this.#openPartial(partial);
+      partial = await this.#openPartial(digest, before, reservation);
     } catch (error) {
-      this.#reservedBytes -= reservedBytes;
+      if (before === undefined) reservation.settle();
+      else await this.#partials.discard(before);
       throw error;
     }
-    const open = new OpenFile(file, this.#cache);
+    const open = new OpenFile(partial.file, this.#cache);
     const ingest = new Ingest({
       digest,
       sizeBytes,
       open,
       cache: this.#cache,
-      startHash: () => this.#hashing.start(algorithmOf(digest), file.fd),
+      startHash: () => this.#hashing.start(algorithmOf(digest), partial.file.fd),
+      partial,
+      filled: before?.filled ?? [],
       publish: () => this.#publish(digest, ingest.sizeBytes, partial, open),
-      discard: () => this.#disk.unlink(partial),
     });
-    const settle = (): void => {
-      this.#reservedBytes -= reservedBytes;
-    };
+    const settle = (): void => reservation.settle();
     ingest.committed.then(settle, (error: unknown) => {
       settle();
       if (error instanceof MirrorError && error.code === 'DISK_FAILED') {
@@ -149,156 +193,180 @@ export class DiskBlobStore implements BlobStore {
   }
 
   async remove(digest: Digest): Promise<void> {
-    this.#eviction.forget(digest);
-    this.#open.delete(digest);
-    await this.#disk.unlink(this.#pathOf(digest)).catch((error: unknown) => {
+    this.#forget(digest);
+    await this.#disk.unlink(pathOfBlob(this.#folder, digest)).catch((error: unknown) => {
       if (!isMissing(error)) throw this.#diskFailed('unlink', 'a blob could not be removed', error);
     });
+    // Somebody may have opened it in between.
+    this.#forget(digest);
   }
 
-  async *walk(): AsyncIterable<{ digest: Digest; size: number }> {
-    for await (const { name, folder, sizeBytes } of walkFolder(path.join(this.#folder, 'blobs'))) {
-      const algorithm = path.basename(path.dirname(folder));
-      const digest = findDigest(`${algorithm}:${name}`);
-      if (digest !== undefined) yield { digest, size: sizeBytes };
+  async *walk(): AsyncIterable<WalkedBlob> {
+    for await (const { name, folder, sizeBytes, usedMs } of walkFolder(this.#blobsFolder)) {
+      const digest = digestOfPath(path.join(folder, name));
+      if (digest === undefined) continue;
+      yield { digest, size: sizeBytes, usedMs: this.#eviction.find(digest)?.usedMs ?? usedMs };
     }
   }
 
-  /** Counts what is on the disk. Hits are served meanwhile; nothing is evicted before it ends. */
-  async scan(removedPartials: number): Promise<void> {
+  /**
+   * Counts what is on the disk, and takes over what earlier processes left half done. Hits are served
+   * meanwhile; nothing is evicted before the count is known.
+   * @param leftovers folders with files that were arriving
+   */
+  async settleIn(leftovers: readonly string[], signal: AbortSignal): Promise<void> {
     const startMs = performance.now();
-    let foreignFiles = 0;
-    const found: { digest: Digest; sizeBytes: number; usedMs: number }[] = [];
-    for await (const entry of walkFolder(path.join(this.#folder, 'blobs'))) {
-      const digest = findDigest(`${path.basename(path.dirname(entry.folder))}:${entry.name}`);
-      if (digest === undefined) foreignFiles += 1;
-      else found.push({ digest, sizeBytes: entry.sizeBytes, usedMs: entry.usedMs });
+    let foreign: { foreignFiles: number; foreign: readonly string[] } | undefined;
+    try {
+      const order = { blobsFolder: this.#blobsFolder, recencyFile: this.#recencyFile };
+      for await (const batch of scanBlobs(order, signal)) {
+        for (const resident of batch.blobs) {
+          if (this.#eviction.find(resident.digest) === undefined) this.#eviction.admit(resident);
+        }
+        foreign = batch;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      // What is not counted is found when it is asked for; minFree holds all the same.
+      this.#diskFailed('count', 'the cache disk could not be counted', error);
     }
-    found.sort((a, b) => a.usedMs - b.usedMs);
-    for (const { digest, sizeBytes } of found) {
-      if (!this.#open.has(digest)) this.#eviction.admit(digest, sizeBytes);
-    }
-    this.#isScanned = true;
+    const blobs = this.#eviction.count;
+    const sizeBytes = this.#eviction.usedBytes;
+    const early = this.#usedEarly ?? [];
+    this.#usedEarly = undefined;
+    for (const digest of early) this.touch(digest);
+    this.#counted.resolve();
+    const durationMs = performance.now() - startMs;
+    const { removed, resumable } = await this.#partials.recover(
+      leftovers,
+      this.#clock.wallMs(),
+      (digest) => this.has(digest),
+    );
     this.#observe({
       kind: 'store-ready',
-      blobs: this.#eviction.count,
-      sizeBytes: this.#eviction.usedBytes,
-      removedPartials,
-      foreignFiles,
-      durationMs: performance.now() - startMs,
+      blobs,
+      sizeBytes,
+      removedPartials: removed,
+      resumablePartials: resumable,
+      foreignFiles: foreign?.foreignFiles ?? 0,
+      foreign: foreign?.foreign ?? [],
+      durationMs,
     });
   }
 
-  close(): void {
-    this.#open.clear();
+  /** Ends what runs in the background; what was used last is written down. */
+  async close(): Promise<void> {
+    this.#counted.resolve();
+    await this.#space.idle();
+    this.#open.close();
+    await this.#recency.close();
+  }
+
+  get #blobsFolder(): string {
+    return path.join(this.#folder, 'blobs');
+  }
+
+  get #recencyFile(): string {
+    return path.join(this.#folder, 'recency.db');
+  }
+
+  get #isCounted(): boolean {
+    return this.#usedEarly === undefined;
   }
 
   /** Answers it held once for the caller. */
   async #openBlob(digest: Digest): Promise<OpenBlob | undefined> {
-    let file: DiskFile;
     try {
-      file = await this.#disk.open(this.#pathOf(digest), 'r');
+      const blob = await this.#open.open(digest, pathOfBlob(this.#folder, digest));
+      this.#count(digest, blob);
+      return blob;
     } catch (error) {
       // A disk that cannot be read is a miss: the content still comes from upstream.
       if (!isMissing(error)) this.#diskFailed('open', 'a cached blob could not be opened', error);
-      return undefined;
-    }
-    try {
-      const { sizeBytes, isFile } = await file.stat();
-      if (!isFile) throw new Error(`${digest} is not a plain file`);
-      const raced = this.#open.get(digest);
-      if (raced !== undefined) {
-        raced.open.hold();
-        await file.close();
-        return raced;
-      }
-      const open = new OpenFile(file, this.#cache);
-      open.hold();
-      return this.#keepOpen(digest, sizeBytes, open);
-    } catch (error) {
-      this.#diskFailed('stat', 'a cached blob could not be opened', error);
-      await file.close().catch(() => {});
+      else this.#eviction.forget(digest);
       return undefined;
     }
   }
 
-  #keepOpen(digest: Digest, sizeBytes: number, open: OpenFile): OpenBlob {
-    const blob = { sizeBytes, open };
-    this.#open.set(digest, blob);
-    this.#eviction.admit(digest, sizeBytes);
-    return blob;
+  #count(digest: Digest, { sizeBytes, occupiedBytes }: OpenBlob): void {
+    if (this.#eviction.find(digest) !== undefined) return;
+    this.#eviction.admit({ digest, sizeBytes, occupiedBytes, usedMs: this.#clock.wallMs() });
   }
 
   /** write (done) → fdatasync → rename → fsync of the folder: after a power cut, all of it or nothing. */
   async #publish(
     digest: Digest,
     sizeBytes: number,
-    partial: string,
+    partial: PartialFile,
     open: OpenFile,
   ): Promise<void> {
-    const target = this.#pathOf(digest);
+    const target = pathOfBlob(this.#folder, digest);
     const folder = path.dirname(target);
-    await open.file.datasync();
+    await partial.file.datasync();
     if (!this.#shards.has(folder)) {
       await this.#disk.makeFolder(folder);
       await this.#disk.syncFolder(path.dirname(folder));
       this.#shards.add(folder);
     }
-    await this.#disk.rename(partial, target);
+    await partial.publish(target);
     open.hold();
-    this.#keepOpen(digest, sizeBytes, open);
+    const blob = { sizeBytes, occupiedBytes: occupiedBytesOf(sizeBytes), open };
+    this.#open.keep(digest, blob);
+    this.#eviction.forget(digest);
+    this.#count(digest, blob);
+    this.touch(digest);
+    partial.reservation.settle();
     await this.#disk.syncFolder(folder);
   }
 
-  async #openPartial(path: string): Promise<DiskFile> {
+  /** Half-done downloads that nobody asks for give way to one that somebody does. */
+  async #reserve(sizeBytes: number | undefined): Promise<Reservation> {
     try {
-      return await this.#disk.open(path, 'wx+');
+      return await this.#space.reserve(sizeBytes, 0);
+    } catch (error) {
+      if (await this.#partials.discardAll()) return this.#reserve(sizeBytes);
+      this.#observe({ kind: 'store-failed', operation: 'reserve', message: messageOf(error) });
+      throw error;
+    }
+  }
+
+  async #openPartial(
+    digest: Digest,
+    before: Partial | undefined,
+    reservation: Reservation,
+  ): Promise<PartialFile> {
+    this.#lastPartial += 1;
+    const file = before?.path ?? path.join(this.#folder, 'tmp', String(this.#lastPartial));
+    try {
+      return new PartialFile({
+        path: file,
+        file: await this.#disk.open(file, before === undefined ? 'wx+' : 'r+'),
+        reservation,
+        disk: this.#disk,
+        clock: this.#clock,
+        digest,
+        hasRecord: before !== undefined,
+      });
     } catch (cause) {
       throw this.#diskFailed('open', 'the cache disk refused a new file', cause);
     }
   }
 
-  /**
-   * Evicts until what is reserved fits; evicts nothing when it cannot be made to fit.
-   * @throws MirrorError DISK_FAILED
-   */
-  async #makeRoom(needBytes: number): Promise<void> {
-    const overBytes = await this.#bytesOverBudget(needBytes);
-    if (overBytes <= 0) return;
-    const slackBytes = this.#budget.maxBytes * (1 - this.#budget.lowWatermark);
-    const isInUse = (digest: Digest): boolean => this.#open.peek(digest)?.open.isRead === true;
-    // Before the disk is counted, nobody knows what was used last.
-    const victims = this.#isScanned ? this.#eviction.victims(overBytes + slackBytes, isInUse) : [];
-    const freedBytes = victims.reduce((sum, digest) => sum + this.#eviction.sizeOf(digest), 0);
-    if (freedBytes < overBytes) {
-      throw this.#diskFailed(
-        'reserve',
-        `no space for ${needBytes} bytes within storage.maxSize and storage.minFree; the content is passed through uncached`,
-        undefined,
-      );
-    }
-    for (const digest of victims) {
-      const sizeBytes = this.#eviction.sizeOf(digest);
+  async #removeVictim(resident: Resident): Promise<void> {
+    const { digest, sizeBytes } = resident;
+    try {
       await this.remove(digest);
-      this.#observe({ kind: 'evicted', digest, sizeBytes });
+    } catch {
+      this.#eviction.admit(resident);
+      return;
     }
+    this.#observe({ kind: 'evicted', digest, sizeBytes });
   }
 
-  /** How much what is stored and reserved exceeds the budget. */
-  async #bytesOverBudget(needBytes: number): Promise<number> {
-    const { maxBytes, minFreeBytes } = this.#budget;
-    const { freeBytes, totalBytes } = await this.#disk
-      .space(this.#folder)
-      .catch((cause: unknown) => {
-        throw this.#diskFailed('statfs', 'the cache disk does not answer', cause);
-      });
-    const overMax = maxBytes === 0 ? 0 : this.usedBytes - maxBytes;
-    return Math.max(overMax, needBytes - (freeBytes - minFreeBytes(totalBytes)));
-  }
-
-  #pathOf(digest: Digest): string {
-    const encoded = encodedOf(digest);
-    return path.join(this.#folder, 'blobs', algorithmOf(digest), encoded.slice(0, 2), encoded);
+  #forget(digest: Digest): void {
+    this.#eviction.forget(digest);
+    this.#recency.forget(digest);
+    this.#open.forget(digest);
   }
 
   #diskFailed(operation: string, message: string, cause: unknown): MirrorError {
@@ -308,73 +376,11 @@ export class DiskBlobStore implements BlobStore {
   }
 }
 
-interface OpenBlob {
-  readonly sizeBytes: number;
-  readonly open: OpenFile;
-}
-
-class OpenStoredBlob implements StoredBlob {
-  readonly digest: Digest;
-  readonly sizeBytes: number;
-  readonly #open: OpenFile;
-  #isClosed = false;
-
-  constructor(digest: Digest, { sizeBytes, open }: OpenBlob) {
-    this.digest = digest;
-    this.sizeBytes = sizeBytes;
-    this.#open = open;
-  }
-
-  read(range: ByteRange): Reader {
-    return new StoredReader(this.#open, this.sizeBytes, range);
-  }
-
-  close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.#open.release();
-  }
-}
-
-class StoredReader implements Reader {
-  readonly #open: OpenFile;
-  readonly #sizeBytes: number;
-  readonly #range: ByteRange;
-  #position: number;
-  #isClosed = false;
-
-  constructor(open: OpenFile, sizeBytes: number, range: ByteRange) {
-    this.#open = open;
-    this.#sizeBytes = sizeBytes;
-    this.#range = range;
-    this.#position = range.start;
-    open.holdForReader();
-  }
-
-  async next(): Promise<Lease | undefined> {
-    const { start, end } = this.#range;
-    if (this.#position >= end || this.#isClosed) return undefined;
-    const isMoving = this.#position - start >= movingBytes;
-    const lease = await this.#open.lease(this.#position, end, this.#sizeBytes, isMoving, allOnDisk);
-    this.#position += lease.bytes.length;
-    return lease;
-  }
-
-  close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.#open.releaseFromReader();
-  }
-}
-
-function allOnDisk(): number {
-  return Infinity;
-}
-
 function isMissing(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'ENOENT';
 }
 
-function messageOf(error: Error): string {
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
   return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
 }

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
  * k-th call. Paths are absolute; every error is Node's own, with `code`.
  */
 export interface Disk {
-  open(path: string, flags: 'r' | 'wx+'): Promise<DiskFile>;
+  open(path: string, flags: 'r' | 'r+' | 'wx+'): Promise<DiskFile>;
   /** Makes the renamed or removed names of a folder survive a power cut. */
   syncFolder(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
@@ -24,7 +24,8 @@ export interface DiskFile {
   /** Writes all of `bytes` at `position`. */
   write(bytes: Uint8Array, position: number): Promise<void>;
   datasync(): Promise<void>;
-  stat(): Promise<{ sizeBytes: number; isFile: boolean }>;
+  /** `allocatedBytes` is what it takes of the disk, as far as the file system knows. */
+  stat(): Promise<{ sizeBytes: number; allocatedBytes: number; isFile: boolean }>;
   close(): Promise<void>;
 }
 
@@ -36,6 +37,8 @@ const statFile = promisify(fs.fstat);
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants;
 
+const openBits = { r: O_RDONLY, 'r+': O_RDWR, 'wx+': O_RDWR | O_CREAT | O_EXCL } as const;
+
 /** Owner only: a cache may hold private images. */
 const fileMode = 0o600;
 const folderMode = 0o700;
@@ -43,8 +46,7 @@ const folderMode = 0o700;
 export const systemDisk: Disk = {
   async open(path, flags) {
     // No symlink planted in the cache folder is ever followed.
-    const bits = flags === 'r' ? O_RDONLY | O_NOFOLLOW : O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW;
-    return new SystemFile(await openFile(path, bits, fileMode));
+    return new SystemFile(await openFile(path, openBits[flags] | O_NOFOLLOW, fileMode));
   },
   async syncFolder(path) {
     const fd = await openFile(path, 'r');
@@ -107,9 +109,10 @@ class SystemFile implements DiskFile {
     return datasyncFile(this.fd);
   }
 
-  async stat(): Promise<{ sizeBytes: number; isFile: boolean }> {
+  async stat(): Promise<{ sizeBytes: number; allocatedBytes: number; isFile: boolean }> {
     const stat = await statFile(this.fd);
-    return { sizeBytes: stat.size, isFile: stat.isFile() };
+    // stat(2): st_blocks counts 512 bytes, whatever the block size.
+    return { sizeBytes: stat.size, allocatedBytes: stat.blocks * 512, isFile: stat.isFile() };
   }
 
   close(): Promise<void> {

@@ -10,6 +10,8 @@ export interface WriterHost {
   filled(from: number, to: number): void;
   written(from: number, to: number): void;
   flushing(flush: Promise<void>): void;
+  /** Answers a promise when writing up to here needs space that is not reserved yet. */
+  cover(end: number): Promise<void> | undefined;
 }
 
 /** Writes that one writer has under way; more would only grow memory, the disk being the limit then. */
@@ -35,7 +37,7 @@ export class IngestWriter {
 
   /**
    * Takes all of `bytes` (copied: the caller may reuse them). Answers a promise when the disk is
-   * behind, to be awaited before the next call.
+   * behind, or space is to be made, to be awaited before the next call.
    * @throws MirrorError UPSTREAM_INVALID when there are more bytes than the announced size; whatever
    *   ended the ingest
    */
@@ -59,7 +61,10 @@ export class IngestWriter {
       if (this.#isShared) this.#host.filled(this.position - count, this.position);
       if (chunk.to === chunk.buffer.length || this.position === size) this.#flush();
     }
-    return this.#flushes.size >= flushesMax ? Promise.race(this.#flushes) : undefined;
+    const behind = this.#flushes.size >= flushesMax ? Promise.race(this.#flushes) : undefined;
+    const covered = this.#host.cover(this.position);
+    if (behind === undefined || covered === undefined) return behind ?? covered;
+    return Promise.all([behind, covered]).then(() => {});
   }
 
   /** Writes what is still in memory; this writer is done. */

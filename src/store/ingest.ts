@@ -8,6 +8,7 @@ import type { Content } from './content.ts';
 import type { HashRun } from './hashing.ts';
 import { IngestWriter } from './ingest-writer.ts';
 import type { OpenFile } from './open-file.ts';
+import type { PartialFile } from './partial-file.ts';
 
 /** What is handed to the hashing thread at once: each hand-over wakes it, and costs as much as 100 kB. */
 const hashStepBytes = 1024 * 1024;
@@ -35,8 +36,8 @@ export class Ingest implements Content {
   readonly #open: OpenFile;
   readonly #cache: ChunkCache;
   readonly #startHash: () => HashRun;
+  readonly #partial: PartialFile;
   readonly #publish: () => Promise<void>;
-  readonly #discard: () => Promise<void>;
   /** Readable now, from memory or from the file. */
   readonly #filled = new Intervals();
   /** Written to the file. */
@@ -58,17 +59,22 @@ export class Ingest implements Content {
     readonly open: OpenFile;
     readonly cache: ChunkCache;
     readonly startHash: () => HashRun;
+    readonly partial: PartialFile;
+    /** What of it an earlier process has brought; it is hashed with the rest. */
+    readonly filled: readonly ByteRange[];
     /** Syncs and renames. */
     readonly publish: () => Promise<void>;
-    /** Removes the temporary file. */
-    readonly discard: () => Promise<void>;
   }) {
     this.digest = parts.digest;
     this.#open = parts.open;
     this.#cache = parts.cache;
     this.#startHash = parts.startHash;
+    this.#partial = parts.partial;
     this.#publish = parts.publish;
-    this.#discard = parts.discard;
+    for (const { start, end } of parts.filled) {
+      this.#filled.add(start, end);
+      this.#written.add(start, end);
+    }
     this.committed = this.#settle.promise;
     this.committed.catch(() => {});
     this.#sizeKnown.promise.catch(() => {});
@@ -95,6 +101,11 @@ export class Ingest implements Content {
 
   get filledBytes(): number {
     return this.#filled.totalBytes();
+  }
+
+  /** What is here now. */
+  filled(): ByteRange[] {
+    return this.#filled.toArray();
   }
 
   /** Where the run of readable bytes that begins at `position` ends. */
@@ -125,6 +136,7 @@ export class Ingest implements Content {
       filled: (from, to) => this.#markFilled(from, to),
       written: (from, to) => this.#markWritten(from, to),
       flushing: (flush) => this.#track(flush),
+      cover: (end) => this.#partial.reservation.cover(end),
     });
   }
 
@@ -171,7 +183,7 @@ export class Ingest implements Content {
     this.#wakeAll();
     await Promise.allSettled(this.#flushes);
     await this.#hash?.cancel().catch(() => {});
-    await this.#discard().catch(() => {});
+    await this.#partial.discard();
     this.#open.release();
     this.#settle.reject(error);
   }
@@ -246,6 +258,8 @@ export class Ingest implements Content {
 
   #markWritten(from: number, to: number): void {
     this.#written.add(from, to);
+    const recording = this.#partial.wrote(to - from, this.#size, this.#written);
+    if (recording !== undefined) this.#track(recording);
     if (this.#written.runEnd(0) - this.#hashedTo >= hashStepBytes) this.#hashWritten();
   }
 
@@ -327,7 +341,7 @@ class IngestReader implements Reader {
     this.#position = range.start;
     this.#end = range.end;
     this.#lease = lease;
-    open.holdForReader();
+    open.hold();
   }
 
   async next(): Promise<Lease | undefined> {
@@ -341,6 +355,6 @@ class IngestReader implements Reader {
     if (this.#seat.isLeft) return;
     this.#seat.isLeft = true;
     this.#seat.wake();
-    this.#open.releaseFromReader();
+    this.#open.release();
   }
 }

@@ -13,36 +13,28 @@ export class OpenFile {
   readonly #cache: ChunkCache;
   readonly #loading = new Map<number, Promise<void>>();
   #holders = 1;
-  #readers = 0;
+  /** Told when the last holder has released it. */
+  onClosed: () => void = () => {};
 
   constructor(file: DiskFile, cache: ChunkCache) {
     this.file = file;
     this.#cache = cache;
   }
 
-  /** Whether a client reads it now; such a file is no victim, for its blocks would stay. */
-  get isRead(): boolean {
-    return this.#readers > 0;
+  /** Whether somebody beside its owner has it; such a file is no victim, for its blocks would stay. */
+  get isShared(): boolean {
+    return this.#holders > 1;
   }
 
   hold(): void {
     this.#holders += 1;
   }
 
-  holdForReader(): void {
-    this.#readers += 1;
-    this.hold();
-  }
-
-  releaseFromReader(): void {
-    this.#readers -= 1;
-    this.release();
-  }
-
   release(): void {
     this.#holders -= 1;
     if (this.#holders > 0) return;
     this.#cache.drop(this.chunks);
+    this.onClosed();
     // Nothing can be done about a failing close of a file that is only read, or already synced.
     this.file.close().catch(() => {});
   }

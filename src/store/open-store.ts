@@ -1,42 +1,40 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import type { Observe } from '../base/events.ts';
 import { MirrorError } from '../oci/errors.ts';
-import type { ChunkCache } from './chunk-cache.ts';
-import { DiskBlobStore, type DiskBudget } from './disk-blob-store.ts';
-import type { Disk } from './disk.ts';
-import type { Hashing } from './hashing.ts';
-
-/** The version of everything below the storage path; another one gets a folder of its own beside it. */
-export const formatFolder = 'v1';
+import { DiskBlobStore, type DiskBlobStoreParts } from './disk-blob-store.ts';
+import { formatFolder } from './folder/layout.ts';
+import { lockFolder } from './folder/lock.ts';
 
 export interface StorageFolder {
   readonly store: DiskBlobStore;
   /** Where the names live. */
   readonly folder: string;
-  /** Ends when the disk has been counted and old partials are gone. */
+  /** Ends when the disk has been counted and old partials are sorted out, or at `close`. */
   readonly ready: Promise<void>;
+  /** Closes the store, after whom the folder is free for another process. */
+  close(): Promise<void>;
 }
 
 /**
- * Opens the storage folder: at once, however much it holds. What a killed process left half done is
- * put aside now and removed in the background.
- * @throws MirrorError DISK_FAILED when the folder cannot be made or written
+ * Opens the storage folder, for this process alone: at once, however much it holds. What a killed
+ * process left half done is put aside now and sorted out in the background.
+ * @throws MirrorError DISK_FAILED when the folder cannot be made or written, or another process has it
  */
-export async function openStorage(parts: {
-  readonly storagePath: string;
-  readonly disk: Disk;
-  readonly cache: ChunkCache;
-  readonly hashing: Hashing;
-  readonly budget: DiskBudget;
-  readonly observe: Observe;
-}): Promise<StorageFolder> {
+export async function openStorage(
+  parts: Omit<DiskBlobStoreParts, 'folder'> & { readonly storagePath: string },
+): Promise<StorageFolder> {
   const folder = path.resolve(parts.storagePath, formatFolder);
   const temporary = path.join(folder, 'tmp');
   const old = path.join(folder, 'tmp-old');
+  let unlock: (() => void) | undefined;
   try {
-    await parts.disk.makeFolder(path.join(folder, 'blobs', 'sha256'));
-    await parts.disk.makeFolder(path.join(folder, 'blobs', 'sha512'));
+    for (const below of ['blobs/sha256', 'blobs/sha512']) {
+      await parts.disk.makeFolder(path.join(folder, below));
+    }
+    for (const below of ['', 'blobs', 'blobs/sha256', 'blobs/sha512', 'tmp', 'partials']) {
+      await refuseLink(path.join(folder, below));
+    }
+    unlock = lockFolder(folder);
     await fs.promises.mkdir(old, { recursive: true, mode: 0o700 });
     await fs.promises
       .rename(temporary, path.join(old, String(Date.now())))
@@ -45,6 +43,8 @@ export async function openStorage(parts: {
       });
     await parts.disk.makeFolder(temporary);
   } catch (cause) {
+    unlock?.();
+    if (cause instanceof MirrorError) throw cause;
     throw new MirrorError(
       'DISK_FAILED',
       `the storage folder ${folder} cannot be prepared (${(cause as Error).message}); check storage.path, its owner and its permissions`,
@@ -52,15 +52,33 @@ export async function openStorage(parts: {
     );
   }
   const store = new DiskBlobStore({ ...parts, folder });
-  return { store, folder, ready: settleIn(store, old) };
+  const abort = new AbortController();
+  const ready = settleIn(store, old, abort.signal);
+  const close = async (): Promise<void> => {
+    abort.abort();
+    await ready;
+    await store.close();
+    unlock();
+  };
+  return { store, folder, ready, close };
 }
 
-async function settleIn(store: DiskBlobStore, old: string): Promise<void> {
-  let removedPartials = 0;
-  for (const name of await fs.promises.readdir(old).catch(() => [])) {
-    const partials = await fs.promises.readdir(path.join(old, name)).catch(() => []);
-    removedPartials += partials.length;
-  }
-  await fs.promises.rm(old, { recursive: true, force: true }).catch(() => {});
-  await store.scan(removedPartials);
+async function settleIn(store: DiskBlobStore, old: string, signal: AbortSignal): Promise<void> {
+  const names = await fs.promises.readdir(old).catch(() => []);
+  // The newest has the most of what was on its way.
+  const leftovers = names.sort((a, b) => Number(b) - Number(a));
+  await store.settleIn(
+    leftovers.map((name) => path.join(old, name)),
+    signal,
+  );
+}
+
+/** A link would have us write, or delete, in a folder that is not ours. */
+async function refuseLink(folder: string): Promise<void> {
+  const stat = await fs.promises.lstat(folder).catch(() => undefined);
+  if (stat?.isSymbolicLink() !== true) return;
+  throw new MirrorError(
+    'DISK_FAILED',
+    `${folder} is a symbolic link, which the store does not follow; put a folder in its place, or let storage.path itself be the link`,
+  );
 }

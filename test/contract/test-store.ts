@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { cp, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Event } from '../../src/base/events.ts';
 import type { Reader } from '../../src/base/reader.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { ChunkCache } from '../../src/store/chunk-cache.ts';
-import type { DiskBlobStore, DiskBudget } from '../../src/store/disk-blob-store.ts';
+import type { DiskBlobStore } from '../../src/store/disk-blob-store.ts';
 import { systemDisk, type Disk } from '../../src/store/disk.ts';
 import { Hashing } from '../../src/store/hashing.ts';
 import type { Ingest } from '../../src/store/ingest.ts';
-import { openStorage } from '../../src/store/open-store.ts';
+import type { EvictionPolicy } from '../../src/store/eviction/eviction.ts';
+import { openStorage, type StorageFolder } from '../../src/store/open-store.ts';
+import type { DiskBudget } from '../../src/store/space.ts';
+import { systemClock, type Clock } from '../../src/base/clock.ts';
 import { sha256 } from '../kit/images.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
 
@@ -21,10 +24,12 @@ export interface TestStore extends AsyncDisposable {
   /** Where `blobs` and `tmp` are. */
   readonly folder: string;
   observedOf<K extends Event['kind']>(kind: K): EventOf<K>[];
-  /** Every file and link below the folder, without the folders themselves; sorted. */
+  /** Every file and link below the folder, without the folders themselves and the databases; sorted. */
   files(): Promise<string[]>;
-  /** Opens the folder once more, as after a crash: whatever was under way stays as it was. */
+  /** Opens the folder as it lies there now, as after a crash: a copy of it, for the lock is held. */
   reopen(): Promise<void>;
+  /** Closes the store as it should be, and opens the folder again. */
+  restart(): Promise<void>;
 }
 
 export interface TestStoreOptions {
@@ -32,50 +37,74 @@ export interface TestStoreOptions {
   readonly disk?: Disk;
   /** Memory for chunks, in bytes. */
   readonly cacheBytes?: number;
+  readonly clock?: Clock;
+  /** A temporary one unless told. */
+  readonly storagePath?: string;
+  readonly eviction?: EvictionPolicy;
 }
 
 export async function openTestStore(options: TestStoreOptions = {}): Promise<TestStore> {
-  const folder = await temporaryFolder();
+  const folders = [await temporaryFolder()];
   const hashing = new Hashing(2);
   const events: Event[] = [];
-  const open = async (): Promise<{ store: DiskBlobStore; folder: string }> => {
+  const open = async (): Promise<StorageFolder> => {
     const opened = await openStorage({
-      storagePath: folder.path,
+      storagePath: options.storagePath ?? folders.at(-1)!.path,
       disk: options.disk ?? systemDisk,
       cache: new ChunkCache(options.cacheBytes),
       hashing,
+      clock: options.clock ?? systemClock,
       budget: { maxBytes: 0, minFreeBytes: () => 0, lowWatermark: 1, ...options.budget },
+      eviction: options.eviction ?? 'lru',
       observe: (event) => events.push(event),
     });
     await opened.ready;
     return opened;
   };
-  let opened = await open();
-  const stores = [opened.store];
+  const opened = [await open()];
+  const latest = (): StorageFolder => opened.at(-1)!;
   return {
     get store() {
-      return opened.store;
+      return latest().store;
     },
-    folder: opened.folder,
+    get folder() {
+      return latest().folder;
+    },
     observedOf: <K extends Event['kind']>(kind: K) =>
       events.filter((event): event is EventOf<K> => event.kind === kind),
     files: async () => {
-      const entries = await readdir(opened.folder, { recursive: true, withFileTypes: true });
+      const { folder } = latest();
+      const entries = await readdir(folder, { recursive: true, withFileTypes: true });
       return entries
-        .filter((entry) => !entry.isDirectory())
-        .map(({ parentPath, name }) => join(parentPath, name).slice(opened.folder.length + 1))
+        .filter((entry) => !entry.isDirectory() && !isDatabase(entry.name))
+        .map(({ parentPath, name }) => join(parentPath, name).slice(folder.length + 1))
         .sort();
     },
     reopen: async () => {
-      opened = await open();
-      stores.push(opened.store);
+      const copy = await temporaryFolder();
+      await cp(folders.at(-1)!.path, copy.path, {
+        recursive: true,
+        verbatimSymlinks: true,
+        preserveTimestamps: true,
+        filter: (path) => !path.endsWith('-shm'),
+      });
+      folders.push(copy);
+      opened.push(await open());
+    },
+    restart: async () => {
+      await opened.pop()?.close();
+      opened.push(await open());
     },
     [Symbol.asyncDispose]: async () => {
-      for (const store of stores) store.close();
+      for (const storage of opened) await storage.close();
       await hashing.close();
-      await folder[Symbol.asyncDispose]();
+      for (const folder of folders) await folder[Symbol.asyncDispose]();
     },
   };
+}
+
+function isDatabase(name: string): boolean {
+  return name === 'lock' || name.startsWith('recency.db');
 }
 
 /** All that a reader brings; the reader is closed. */

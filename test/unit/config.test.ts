@@ -44,6 +44,7 @@ describe('defaults', () => {
         maxSizeBytes: 50 * 1024 ** 3,
         minFree: { share: 0.05 },
         lowWatermarkShare: 0.9,
+        eviction: 'lru',
         verify: {},
       },
       defaultUpstream: 'docker.io',

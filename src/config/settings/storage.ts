@@ -8,6 +8,7 @@ export const storage = z
     maxSize: size.prefault('50GiB'),
     minFree: minFree.prefault('5%'),
     lowWatermark: share.prefault('90%'),
+    eviction: z.enum(['lru', 's3-fifo']).prefault('lru'),
     verify: z
       .strictObject({ scrub: schedule.optional(), onRead: z.enum(['off', 'crc']).optional() })
       .prefault({}),

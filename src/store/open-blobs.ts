@@ -1,0 +1,94 @@
+import { LRUCache } from 'lru-cache';
+import type { Digest } from '../oci/digest.ts';
+import type { ChunkCache } from './chunk-cache.ts';
+import type { Disk } from './disk.ts';
+import { occupiedBytesOf } from './folder/layout.ts';
+import { OpenFile } from './open-file.ts';
+import type { OpenBlob } from './stored-blob.ts';
+
+/** Open descriptors kept for the next reader; the rest of a usual limit of 1,024 is for sockets. */
+const openFilesMax = 256;
+
+/** The blobs whose files are open: one descriptor each, for all who read it and for the next one. */
+export class OpenBlobs {
+  readonly #disk: Disk;
+  readonly #cache: ChunkCache;
+  readonly #kept: LRUCache<Digest, OpenBlob>;
+  /** There is no place for them any more, but somebody has them still. */
+  readonly #lent = new Map<Digest, OpenBlob>();
+
+  constructor(disk: Disk, cache: ChunkCache) {
+    this.#disk = disk;
+    this.#cache = cache;
+    this.#kept = new LRUCache({
+      max: openFilesMax,
+      dispose: (blob, digest, reason) => {
+        if (reason === 'evict' && blob.open.isShared) this.#lend(digest, blob);
+        blob.open.release();
+      },
+    });
+  }
+
+  get count(): number {
+    return this.#kept.size + this.#lent.size;
+  }
+
+  find(digest: Digest): OpenBlob | undefined {
+    return this.#kept.get(digest) ?? this.#lent.get(digest);
+  }
+
+  isInUse(digest: Digest): boolean {
+    return this.#lent.has(digest) || this.#kept.peek(digest)?.open.isShared === true;
+  }
+
+  /**
+   * Opens a file, and answers it held once for the caller.
+   * @throws Node's own error; Error when it is no plain file
+   */
+  async open(digest: Digest, path: string): Promise<OpenBlob> {
+    const file = await this.#disk.open(path, 'r');
+    try {
+      const { sizeBytes, allocatedBytes, isFile } = await file.stat();
+      if (!isFile) throw new Error(`${digest} is not a plain file`);
+      const raced = this.find(digest);
+      if (raced !== undefined) {
+        raced.open.hold();
+        await file.close();
+        return raced;
+      }
+      const blob = {
+        sizeBytes,
+        occupiedBytes: occupiedBytesOf(sizeBytes, allocatedBytes),
+        open: new OpenFile(file, this.#cache),
+      };
+      blob.open.hold();
+      this.keep(digest, blob);
+      return blob;
+    } catch (error) {
+      await file.close().catch(() => {});
+      throw error;
+    }
+  }
+
+  /** Takes over one hold of the file. */
+  keep(digest: Digest, blob: OpenBlob): void {
+    this.#kept.set(digest, blob);
+  }
+
+  /** Its file is not what is stored any more; those who have it go on. */
+  forget(digest: Digest): void {
+    this.#kept.delete(digest);
+    this.#lent.delete(digest);
+  }
+
+  close(): void {
+    this.#kept.clear();
+  }
+
+  #lend(digest: Digest, blob: OpenBlob): void {
+    this.#lent.set(digest, blob);
+    blob.open.onClosed = () => {
+      if (this.#lent.get(digest) === blob) this.#lent.delete(digest);
+    };
+  }
+}

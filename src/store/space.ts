@@ -1,0 +1,258 @@
+import type { Digest } from '../oci/digest.ts';
+import { MirrorError } from '../oci/errors.ts';
+import type { Disk } from './disk.ts';
+import type { Eviction, Resident } from './eviction/eviction.ts';
+import { occupiedBytesOf } from './folder/layout.ts';
+import { Removals } from './removals.ts';
+
+export interface DiskBudget {
+  /** 0: only `minFreeBytes` counts. */
+  readonly maxBytes: number;
+  /** What must stay free on the file system, for a file system of this size. */
+  readonly minFreeBytes: (totalBytes: number) => number;
+  /** When the budget is reached, evict down to this share of it: 0 … 1. */
+  readonly lowWatermark: number;
+}
+
+/** What an ingest of unknown size reserves at once; the usual layer is smaller. */
+const stepBytes = 64 * 1024 * 1024;
+
+/** The next step is reserved when less than this is left, so that writing seldom waits for it. */
+const stepMarginBytes = 8 * 1024 * 1024;
+
+/** Victims that cannot be removed are replaced by others, so often. */
+const roundsMax = 8;
+
+/** How long content waits for the disk to be counted; nearly all are counted sooner. */
+const countedWithinMs = 2_000;
+
+/**
+ * The space of the store: who may write how much, and what goes for it.
+ *
+ *     stored (the eviction's count) + reserved + leaving ≤ maxBytes
+ *     what is reserved and not written yet ≤ free − minFree
+ *
+ * Space is reserved before the first byte is written and counts from then on, so those who begin
+ * together never count on the same space.
+ */
+export class Space {
+  readonly #folder: string;
+  readonly #disk: Disk;
+  readonly #eviction: Eviction;
+  readonly #mustStay: (digest: Digest) => boolean;
+  readonly #counted: Promise<void>;
+  readonly #removals: Removals;
+  #budget: DiskBudget;
+  #reservedBytes = 0;
+  #unwrittenBytes = 0;
+  #isCounted = false;
+  readonly #assumedBytes: number;
+  /** Reservations are made one after the other: the first that fits is not refused for the next one. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: {
+    readonly folder: string;
+    readonly disk: Disk;
+    readonly budget: DiskBudget;
+    readonly eviction: Eviction;
+    /** Pinned, or in use: it is no victim. */
+    readonly mustStay: (digest: Digest) => boolean;
+    /** Takes a victim from the disk; what cannot be removed it counts again. Must not reject. */
+    readonly remove: (resident: Resident) => Promise<void>;
+    /** Ends when the disk has been counted. */
+    readonly counted: Promise<void>;
+    /** What is taken for stored before the disk is counted; Infinity when nobody knows. */
+    readonly assumedBytes: number;
+  }) {
+    this.#folder = parts.folder;
+    this.#disk = parts.disk;
+    this.#budget = parts.budget;
+    this.#eviction = parts.eviction;
+    this.#mustStay = parts.mustStay;
+    this.#removals = new Removals(parts.remove);
+    this.#assumedBytes = parts.assumedBytes;
+    this.#counted = parts.counted.then(() => {
+      this.#isCounted = true;
+    });
+  }
+
+  /** Stored, reserved, and on its way out. */
+  get usedBytes(): number {
+    return this.#eviction.usedBytes + this.#reservedBytes + this.#removals.leavingBytes;
+  }
+
+  get reservedBytes(): number {
+    return this.#reservedBytes;
+  }
+
+  get budget(): DiskBudget {
+    return this.#budget;
+  }
+
+  set budget(budget: DiskBudget) {
+    this.#budget = budget;
+  }
+
+  /**
+   * Space for content of this size, however long it takes until others are out of it.
+   * @param sizeBytes undefined while nobody knows: it grows by steps
+   * @param writtenBytes what of it lies on the disk already
+   * @throws MirrorError DISK_FAILED when it does not fit, in which case nothing is evicted
+   */
+  async reserve(sizeBytes: number | undefined, writtenBytes: number): Promise<Reservation> {
+    const reservation = new Reservation(sizeBytes === undefined, {
+      count: (reservedBytes, unwrittenBytes) => {
+        this.#reservedBytes += reservedBytes;
+        this.#unwrittenBytes += unwrittenBytes;
+      },
+      take: (bytes, count) => this.#take(bytes, count),
+    });
+    await reservation.begin(occupiedBytesOf(sizeBytes ?? stepBytes), writtenBytes);
+    return reservation;
+  }
+
+  /** Ends when no victim is left on the disk. */
+  idle(): Promise<void> {
+    return this.#removals.idle();
+  }
+
+  #take(bytes: number, count: (bytes: number) => void): Promise<void> {
+    const taken = this.#turn.then(async () => {
+      count(bytes);
+      try {
+        await this.#makeRoom(bytes);
+      } catch (error) {
+        count(-bytes);
+        throw error;
+      }
+    });
+    this.#turn = taken.catch(() => {});
+    return taken;
+  }
+
+  async #makeRoom(needBytes: number): Promise<void> {
+    if (!this.#isCounted) await Promise.race([this.#counted, pause(countedWithinMs)]);
+    for (let rounds = 0; ;) {
+      const leavingBytes = this.#removals.leavingBytes;
+      const { freeBytes, totalBytes } = await this.#space();
+      const { maxBytes, minFreeBytes } = this.#budget;
+      const overFree = this.#unwrittenBytes - (freeBytes - minFreeBytes(totalBytes));
+      const overMax = maxBytes === 0 ? 0 : this.#boundBytes() - maxBytes;
+      if (overMax <= 0 && overFree <= 0) return;
+      // What is leaving already makes room, too.
+      const over = Math.max(overMax - this.#removals.leavingBytes, overFree - leavingBytes);
+      if (over > 0) {
+        rounds += 1;
+        this.#evict(over, needBytes, rounds);
+      }
+      await this.#removals.progress();
+    }
+  }
+
+  /** What is used for all that is known: before the disk is counted, what it was said to hold. */
+  #boundBytes(): number {
+    if (this.#isCounted) return this.usedBytes;
+    return Math.max(this.usedBytes, this.#assumedBytes + this.#reservedBytes);
+  }
+
+  /** Evicts nothing when that would not be enough. */
+  #evict(overBytes: number, needBytes: number, rounds: number): void {
+    const { maxBytes, lowWatermark } = this.#budget;
+    const slackBytes = (maxBytes || this.#eviction.usedBytes) * (1 - lowWatermark);
+    // Before the disk is counted, nobody knows what was used last.
+    const victims =
+      this.#isCounted && rounds <= roundsMax
+        ? this.#eviction.victims(overBytes + slackBytes, this.#mustStay)
+        : [];
+    const freedBytes = victims.reduce((sum, { occupiedBytes }) => sum + occupiedBytes, 0);
+    if (freedBytes < overBytes) {
+      throw new MirrorError(
+        'DISK_FAILED',
+        `no space for ${needBytes} bytes within storage.maxSize and storage.minFree; the content is passed through uncached`,
+      );
+    }
+    for (const { digest } of victims) this.#eviction.forget(digest);
+    this.#removals.add(victims);
+  }
+
+  async #space(): Promise<{ freeBytes: number; totalBytes: number }> {
+    try {
+      return await this.#disk.space(this.#folder);
+    } catch (cause) {
+      throw new MirrorError('DISK_FAILED', 'the cache disk does not answer', { cause });
+    }
+  }
+}
+
+/** Space that one ingest has for itself until `settle`. */
+export class Reservation {
+  readonly #grows: boolean;
+  readonly #space: {
+    count(reservedBytes: number, unwrittenBytes: number): void;
+    take(bytes: number, count: (bytes: number) => void): Promise<void>;
+  };
+  #bytes = 0;
+  #writtenBytes = 0;
+  #growing: Promise<void> | undefined;
+  #isSettled = false;
+
+  constructor(
+    grows: boolean,
+    space: {
+      count(reservedBytes: number, unwrittenBytes: number): void;
+      take(bytes: number, count: (bytes: number) => void): Promise<void>;
+    },
+  ) {
+    this.#grows = grows;
+    this.#space = space;
+  }
+
+  async begin(bytes: number, writtenBytes: number): Promise<void> {
+    this.wrote(writtenBytes);
+    await this.#take(bytes);
+  }
+
+  /** Of what is reserved, so much more lies on the disk now. */
+  wrote(bytes: number): void {
+    const before = this.#unwritten();
+    this.#writtenBytes += bytes;
+    if (!this.#isSettled) this.#space.count(0, this.#unwritten() - before);
+  }
+
+  /**
+   * Somebody is about to write up to here. Answers a promise when that needs more space than is
+   * reserved, to be awaited before more is written; it rejects with DISK_FAILED when there is none.
+   */
+  cover(endBytes: number): Promise<void> | undefined {
+    if (!this.#grows || endBytes + stepMarginBytes <= this.#bytes) return undefined;
+    this.#growing ??= this.#take(stepBytes).finally(() => {
+      this.#growing = undefined;
+    });
+    return this.#growing;
+  }
+
+  /** Gives it back: what it was for is stored and counted, or gone. */
+  settle(): void {
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    this.#space.count(-this.#bytes, -this.#unwritten());
+  }
+
+  #take(bytes: number): Promise<void> {
+    return this.#space.take(bytes, (count) => this.#grow(count));
+  }
+
+  #grow(bytes: number): void {
+    const before = this.#unwritten();
+    this.#bytes += bytes;
+    if (!this.#isSettled) this.#space.count(bytes, this.#unwritten() - before);
+  }
+
+  #unwritten(): number {
+    return Math.max(0, this.#bytes - this.#writtenBytes);
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}
