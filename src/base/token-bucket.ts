@@ -41,9 +41,9 @@ export class TokenBucket {
     this.#filledMs = clock.monotonicMs();
   }
 
-  /** Whether somebody waits: one more who takes would bring nothing. */
-  get isBusy(): boolean {
-    return this.#waiting.length > 0;
+  /** Whether somebody of that priority or a higher one waits: one more of it would only wait, too. */
+  isShortFor(priority: Priority): boolean {
+    return this.#first().rank <= priorities.indexOf(priority);
   }
 
   /** Takes now, and answers undefined; or a promise of when it may go on. Rejects with the signal's reason. */

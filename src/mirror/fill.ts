@@ -360,7 +360,7 @@ export class Fill {
 
   #widen(ingest: Ingest): void {
     const { connectionsPerBlob, bandwidth } = this.#parts.policy;
-    if (bandwidth?.isBusy === true) return;
+    if (bandwidth?.isShortFor(this.#priority()) === true) return;
     const lanes = [...this.#lanes.values()];
     const isMeasured = lanes.length === this.#laneTasks && lanes.every((lane) => lane.isMeasured);
     if (!isMeasured || lanes.length === 0) return;

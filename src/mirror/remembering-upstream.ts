@@ -151,7 +151,7 @@ export class RememberingUpstream implements Upstream {
   async #holds({ account, untilMs }: Refusal, { priority }: Wait): Promise<boolean> {
     const who = priority?.() ?? 'client';
     if (who === 'prewarm' || who === 'sync' || this.#clock.monotonicMs() >= untilMs) return false;
-    return account === (await this.#account());
+    return account === (await this.#accountNow());
   }
 
   async #remember(
@@ -163,12 +163,15 @@ export class RememberingUpstream implements Upstream {
     const isAbsent = isMirrorError(error, 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'NAME_UNKNOWN');
     if (this.#ttlMs === 0 || !(isAbsent || isMirrorError(error, 'DENIED'))) return;
     if (await this.#isNamed(name, digest)) return;
+    const account = await this.#accountNow();
+    if (account === undefined) return;
     const forMs = isAbsent ? this.#ttlMs : Math.min(this.#ttlMs, deniedMsMax);
-    this.#refusals.set(key, {
-      error,
-      account: await this.#account(),
-      untilMs: this.#clock.monotonicMs() + forMs,
-    });
+    this.#refusals.set(key, { error, account, untilMs: this.#clock.monotonicMs() + forMs });
+  }
+
+  /** Undefined when the login cannot be read: whoever asks upstream then hears why. */
+  async #accountNow(): Promise<string | undefined> {
+    return this.#account().catch(() => undefined);
   }
 }
 

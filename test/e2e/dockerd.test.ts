@@ -76,6 +76,33 @@ test(
 );
 
 test(
+  'dockerd pulls what is cached while upstream limits us, and while it hangs',
+  { timeout },
+  async (t) => {
+    if (!requireProgram(t, 'dockerd', 'docker')) return;
+    await using upstream = await startScriptedRegistry();
+    const { index, here } = makeLarge('limited');
+    upstream.add(largeName, index, '1');
+    await using mirror = await startMirrorOf(upstream.url, { tagTtl: '0' });
+    await using daemon = await startDockerd({ mirrors: [mirror.url] });
+    await pullAndCheck(daemon, largeName, index, here);
+    const asked = upstream.count();
+
+    await removeImages(daemon);
+    upstream.script({ times: 1, do: { status: 429, headers: { 'retry-after': '1' } } });
+    await pullAndCheck(daemon, largeName, index, here);
+    await removeImages(daemon);
+    upstream.script({ do: { holdUntil: new Promise(() => {}) } });
+    const startMs = performance.now();
+    await pullAndCheck(daemon, largeName, index, here);
+    const seconds = (performance.now() - startMs) / 1000;
+
+    assert.ok(seconds < 10, `${seconds} s`);
+    assert.ok(upstream.count() - asked <= 3, `${upstream.count() - asked}`);
+  },
+);
+
+test(
   'an image that nobody has fails within seconds, and the next pull works',
   { timeout },
   async (t) => {

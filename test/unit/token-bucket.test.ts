@@ -78,7 +78,7 @@ describe('a token bucket', () => {
 
     assert.equal(first, undefined);
     await assert.rejects(async () => second, /gone/);
-    assert.equal(bucket.isBusy, false);
+    assert.equal(bucket.isShortFor('sync'), false);
     await pass(20);
     assert.throws(() => bucket.take(1, () => 'client', leaving.signal), /gone/);
   });
@@ -93,10 +93,12 @@ describe('a token bucket', () => {
     const prewarm = bucket.take(10, () => 'prewarm')?.then(note('prewarm'));
     const joined = bucket.take(10, () => priority)?.then(note('joined'));
 
+    const isShort = { client: bucket.isShortFor('client'), sync: bucket.isShortFor('sync') };
     priority = 'client';
     await pass(1_000);
     await Promise.all([prewarm, joined]);
 
+    assert.deepEqual(isShort, { client: false, sync: true });
     assert.deepEqual(order, ['joined', 'prewarm']);
   });
 });
