@@ -4,9 +4,11 @@ import type { Observe } from './base/events.ts';
 import { listenText } from './config/scalars.ts';
 import { readSecret } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import { runRoutes } from './http/admin/run-routes.ts';
 import { RegistryRoutes } from './http/registry-routes.ts';
 import { registryServer, type ServerTls } from './http/registry-server.ts';
 import { Doctor } from './mirror/doctor.ts';
+import { Scheduler } from './schedule/scheduler.ts';
 import { Mirror } from './mirror/mirror.ts';
 import { ChunkCache } from './store/chunk-cache.ts';
 import { systemDisk, type Disk } from './store/disk.ts';
@@ -14,6 +16,7 @@ import { Hashing } from './store/hashing.ts';
 import { openNames } from './store/names.ts';
 import { openStorage } from './store/open-store.ts';
 import { openAdmin, Watchers } from './wiring/admin.ts';
+import { jobsOf } from './wiring/jobs.ts';
 import { openUpstreams } from './wiring/upstreams.ts';
 
 /** What the outside gives: everything that a test replaces. */
@@ -95,6 +98,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
 
   const { token } = config.admin;
   const registry = registryServer(new RegistryRoutes(mirror, observe), await readTls(config));
+  const scheduler = new Scheduler({ clock, observe, documents: names.documents });
   let isClosing = false;
   const admin = await openAdmin({
     config,
@@ -112,11 +116,12 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     },
     logLevel: around.logLevel,
     doctor: new Doctor({ disk, folder, minFreeBytes, names, upstreams: upstreams.examinable }),
-    api: [],
+    api: [runRoutes(scheduler)],
   });
 
   const close = async (): Promise<void> => {
     isClosing = true;
+    await scheduler.close();
     const deadline = setTimeout(
       () => registry.server.closeAllConnections(),
       config.registry.shutdownTimeoutMs,
@@ -132,6 +137,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   };
 
   try {
+    await scheduler.open(jobsOf(config, { mirror, clock }));
     await registry.listen(config.registry.listen);
     await admin.server.listen(config.admin.listen);
   } catch (error) {

@@ -1,6 +1,7 @@
 import type { FillEvent } from './events/fill.ts';
 import type { LimitEvent } from './events/limits.ts';
 import type { RequestEvent } from './events/request.ts';
+import type { RunEvent } from './events/run.ts';
 import type { StoreEvent } from './events/store.ts';
 import type { UpstreamEvent } from './events/upstream.ts';
 
@@ -16,6 +17,7 @@ export type Event =
   | UpstreamEvent
   | LimitEvent
   | StoreEvent
+  | RunEvent
   | { readonly kind: 'bug'; readonly where: string; readonly error: unknown };
 
 export type Observe = (event: Event) => void;

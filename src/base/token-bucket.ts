@@ -13,6 +13,36 @@ interface Waiting {
   readonly goOn: () => void;
 }
 
+/** What slows a transfer down to a rate. */
+export interface Pace {
+  /** Whether somebody of that priority or a higher one waits: one more of it would only wait, too. */
+  isShortFor(priority: Priority): boolean;
+  /** Takes now, and answers undefined; or a promise of when it may go on. Rejects with the signal's reason. */
+  take(amount: number, priority: () => Priority, signal?: AbortSignal): Promise<void> | undefined;
+}
+
+/** Two rates that both hold; the own one only while no client waits for the transfer. */
+export class OwnAndShared implements Pace {
+  readonly #own: Pace;
+  readonly #shared: Pace | undefined;
+
+  constructor(own: Pace, shared: Pace | undefined) {
+    this.#own = own;
+    this.#shared = shared;
+  }
+
+  isShortFor(priority: Priority): boolean {
+    const isShort = priority !== 'client' && this.#own.isShortFor(priority);
+    return isShort || this.#shared?.isShortFor(priority) === true;
+  }
+
+  take(amount: number, priority: () => Priority, signal?: AbortSignal): Promise<void> | undefined {
+    const own = priority() === 'client' ? undefined : this.#own.take(amount, priority, signal);
+    if (own === undefined) return this.#shared?.take(amount, priority, signal);
+    return own.then(() => this.#shared?.take(amount, priority, signal));
+  }
+}
+
 /**
  * A rate that several share by priority: each priority leaves a share of the burst to those above it,
  * so it goes on only when they want less than there is.
@@ -21,7 +51,7 @@ interface Waiting {
  * debt is waited for by whoever comes next. So the rate holds over any second, and a piece larger
  * than the burst passes, too.
  */
-export class TokenBucket {
+export class TokenBucket implements Pace {
   readonly #perMs: number;
   readonly #burst: number;
   readonly #clock: Clock;
@@ -41,12 +71,10 @@ export class TokenBucket {
     this.#filledMs = clock.monotonicMs();
   }
 
-  /** Whether somebody of that priority or a higher one waits: one more of it would only wait, too. */
   isShortFor(priority: Priority): boolean {
     return this.#first().rank <= priorities.indexOf(priority);
   }
 
-  /** Takes now, and answers undefined; or a promise of when it may go on. Rejects with the signal's reason. */
   take(amount: number, priority: () => Priority, signal?: AbortSignal): Promise<void> | undefined {
     signal?.throwIfAborted();
     this.#fill();

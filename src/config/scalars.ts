@@ -30,6 +30,12 @@ const hostGrammar = /^(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d
 const cronGrammar =
   /^(?:@(?:hourly|daily|weekly|monthly|yearly|annually)|[\d*/,a-z#?+-]+(?:\s+[\d*/,a-z#?+-]+){4,5})$/i;
 
+/** A name, and after it a tag, a pattern of tags, or a digest; what the pattern means is seen later. */
+const imageGrammar =
+  /^[a-z0-9](?:[a-z0-9._/-]|:\d+\/)*(?::\S(?:[^\n]*\S)?)?(?:@sha\d{3}:[0-9a-f]{64,128})?$/;
+
+const dayWindowGrammar = /^(?:[01]\d|2[0-3]):[0-5]\d-(?:(?:[01]\d|2[0-3]):[0-5]\d|24:00)$/;
+
 const platformGrammar = /^[a-z0-9]+\/[a-z0-9_]+(?:\/[a-z0-9.]+)?$/;
 
 /** A scalar read by `parse`, which throws a RangeError that says what is allowed. */
@@ -64,6 +70,13 @@ export const host = parsed(parseHost);
 export const proxy = parsed(parseProxy);
 export const schedule = parsed((value) =>
   matching(value, cronGrammar, 'a schedule', '"0 3 * * *" (minute, hour, day, month, weekday)'),
+);
+export const timeZone = parsed(parseTimeZone);
+export const dayWindow = parsed((value) =>
+  matching(value, dayWindowGrammar, 'a part of the day', '01:00-06:00'),
+);
+export const image = parsed((value) =>
+  matching(value, imageGrammar, 'an image', 'docker.io/library/nginx:1.27 or ghcr.io/o/i:1.*'),
 );
 export const platform = parsed((value) =>
   matching(value, platformGrammar, 'a platform', 'linux/amd64 or linux/arm/v7'),
@@ -171,6 +184,14 @@ function parseProxy(value: string): string {
   throw new RangeError(
     `not a proxy: «${value}»; write http://proxy.example:3128, or none to go straight`,
   );
+}
+
+function parseTimeZone(value: string): string {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: value }).resolvedOptions().timeZone;
+  } catch {
+    throw new RangeError(`not a time zone: «${value}»; write for example Asia/Shanghai or UTC`);
+  }
 }
 
 function parseHost(value: string): string {

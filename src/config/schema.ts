@@ -72,9 +72,6 @@ export function builtInUpstreamNames(): readonly string[] {
 /** A sentence for the log for each setting that is set and changes nothing yet. */
 export function settingsWithoutEffect(config: Config): string[] {
   const sentences: string[] = [];
-  if (config.prewarm.length > 0) {
-    sentences.push('prewarm is set, but pre-warming is not built yet: nothing is pre-warmed');
-  }
   if (config.site !== undefined) {
     sentences.push(
       'site is set, but site sync is not built yet: nothing is asked of or copied from a primary',

@@ -24,6 +24,9 @@ const readAheadMax = 4;
 /** Blobs that wait to be read ahead; what does not fit is fetched when it is asked for. */
 const readAheadQueueMax = 1_000;
 
+/** How often a fetch tells how far it is. */
+const reportMs = 250;
+
 /** A joined fill may fail for reasons of its own repository, or be cancelled as we join: again then. */
 const triesMax = 3;
 
@@ -125,6 +128,37 @@ export class Blobs {
         this.#aheadRunning -= 1;
       });
     }
+  }
+
+  /**
+   * Brings a blob here for nobody in particular; joins the transfer that runs already.
+   * @param report told of the bytes that are here, now and then
+   * @throws MirrorError why it did not come; the signal's reason
+   */
+  async fetch(
+    repository: Repository,
+    blob: Descriptor,
+    from: MirroredUpstream,
+    reason: Priority,
+    signal: AbortSignal,
+    report: (doneBytes: number) => void,
+  ): Promise<void> {
+    signal.throwIfAborted();
+    const link: Link = { ...blob, sizeBytes: blob.size, kind: 'blob' };
+    const fill = await this.#flight(repository, blob.digest, from, link, reason);
+    if (fill === undefined) return;
+    const ticker = setInterval(() => report(fill.progress.doneBytes), reportMs);
+    // One that a client reads goes on for it.
+    const leave = (): void => fill.abandon(reason);
+    signal.addEventListener('abort', leave, { once: true });
+    try {
+      await fill.ended;
+    } finally {
+      clearInterval(ticker);
+      signal.removeEventListener('abort', leave);
+    }
+    signal.throwIfAborted();
+    if (fill.failure !== undefined) throw fill.failure;
   }
 
   /** What arrives at the moment. */

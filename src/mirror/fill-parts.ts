@@ -3,7 +3,7 @@ import type { Observe } from '../base/events.ts';
 import type { ByteRange } from '../base/intervals.ts';
 import type { Priority } from '../base/limiter.ts';
 import type { Reader } from '../base/reader.ts';
-import type { TokenBucket } from '../base/token-bucket.ts';
+import type { Pace } from '../base/token-bucket.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Repository } from '../oci/reference.ts';
 import type { BlobStore, StoredBlob } from '../store/blob-store.ts';
@@ -15,7 +15,7 @@ import type { LanePace } from './lane.ts';
 export interface FillPolicy extends LanePace {
   readonly connectionsPerBlob: number;
   /** Shared by all that is fetched from this upstream; undefined: no limit. */
-  readonly bandwidth: TokenBucket | undefined;
+  readonly bandwidth: Pace | undefined;
 }
 
 /** What a fill works with. */

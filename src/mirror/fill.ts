@@ -7,6 +7,7 @@ import type { StoredBlob } from '../store/blob-store.ts';
 import { chunkBytes } from '../store/chunk-cache.ts';
 import type { Ingest } from '../store/ingest.ts';
 import type { BlobBody } from '../upstream/upstream.ts';
+import { FillAudience } from './fill-audience.ts';
 import { isProgress, isTooFarAhead, isWorthEnding, paysToWiden } from './fill-decisions.ts';
 import { growingContent, type FillParts, type FillProgress } from './fill-parts.ts';
 import { Lane } from './lane.ts';
@@ -15,9 +16,6 @@ import { Segments, type Segment } from './segments.ts';
 
 /** How often a running fill looks at its connections. */
 const lookMs = 50;
-
-/** How long an unfinished fill waits for somebody to come back. */
-const lingerMs = 5_000;
 
 /**
  * The transfer of one blob from upstream into the store, owned by nobody who reads it.
@@ -47,8 +45,7 @@ export class Fill {
   #segments: Segments | undefined;
   #failure: unknown;
   #announcedBytes: number | undefined;
-  #clients = 0;
-  #linger: NodeJS.Timeout | undefined;
+  readonly #audience: FillAudience;
   #refusesRanges = false;
   #fetchedBytes = 0;
   #connections = 0;
@@ -62,6 +59,10 @@ export class Fill {
     this.digest = parts.digest;
     this.repository = parts.repository;
     this.#announcedBytes = parts.expectedBytes;
+    this.#audience = new FillAudience({
+      isWorthEnding: () => this.#isWorthEnding(),
+      gone: () => this.#cancel('everybody who waited for it has left'),
+    });
     this.opened = this.#open.promise;
     this.opened.catch(() => {});
     this.ended = this.#run();
@@ -74,7 +75,7 @@ export class Fill {
       reason: this.#parts.reason,
       sizeBytes: this.#announcedBytes,
       doneBytes: this.#ingest?.filledBytes ?? 0,
-      clients: this.#clients,
+      clients: this.#audience.size,
       connections: this.#lanes.size,
       runningMs: this.#parts.clock.monotonicMs() - this.#startMs,
     };
@@ -87,14 +88,11 @@ export class Fill {
 
   /** A client waits for it; undone by the `close` of its content, or by `leave`. */
   join(): void {
-    this.#clients += 1;
-    clearTimeout(this.#linger);
-    this.#linger = undefined;
+    this.#audience.join();
   }
 
   leave(): void {
-    this.#clients -= 1;
-    if (this.#clients === 0 && this.#parts.reason === 'client') this.#consider();
+    this.#audience.leave();
   }
 
   /** The content as it grows; only after `opened`, once for every `join`. */
@@ -104,8 +102,19 @@ export class Fill {
     return growingContent(this.digest, ingest, () => this.leave());
   }
 
+  /** Why it failed; undefined while it runs and when it is committed. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
   stop(): void {
     this.#cancel('the mirror is shutting down');
+  }
+
+  /** Who wanted it for this reason does no more; what others began, or a client reads, goes on. */
+  abandon(reason: Priority): void {
+    if (this.#audience.size === 0 && this.#parts.reason === reason)
+      this.#cancel('it is no longer wanted');
   }
 
   async #run(): Promise<void> {
@@ -126,7 +135,7 @@ export class Fill {
       observe({ kind: 'fill-failed', ...this.#outcome(), code, message });
       if (code === 'BUG') observe({ kind: 'bug', where: 'fill', error });
     } finally {
-      clearTimeout(this.#linger);
+      this.#audience.close();
     }
   }
 
@@ -328,7 +337,7 @@ export class Fill {
 
   /** What nobody waits for any more is at least nobody's hurry. */
   #priority(): Priority {
-    return this.#clients > 0 ? 'client' : this.#parts.reason;
+    return this.#audience.size > 0 ? 'client' : this.#parts.reason;
   }
 
   /** A reader waits: when its bytes would come late, another connection fetches them now. */
@@ -375,17 +384,9 @@ export class Fill {
     }
   }
 
-  #consider(): void {
-    if (this.#isWorthEnding()) return;
-    clearTimeout(this.#linger);
-    this.#linger = setTimeout(() => {
-      if (this.#clients > 0 || this.#isWorthEnding()) return;
-      this.#cancel('everybody who waited for it has left');
-    }, lingerMs);
-    this.#linger.unref();
-  }
-
+  /** What was not begun for a client never was for one. */
   #isWorthEnding(): boolean {
+    if (this.#parts.reason !== 'client') return true;
     const filledBytes = this.#ingest?.filledBytes;
     return filledBytes !== undefined && isWorthEnding(filledBytes, this.#announcedBytes ?? 0);
   }

@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import type { Observe, Outcome } from '../base/events.ts';
+import type { Work } from '../base/work.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { isForeign } from '../oci/manifest.ts';
@@ -11,6 +12,7 @@ import type { Quota } from '../upstream/quota.ts';
 import { Blobs, type BlobAnswer } from './blobs.ts';
 import type { FillProgress } from './fill-parts.ts';
 import { Listings, type ListAnswer } from './listings.ts';
+import { Prewarm, type PrewarmRule, type WarmedImage } from './prewarm/prewarm.ts';
 import { Manifests, type ManifestAnswer, type ManifestWithBytes } from './manifests.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
 
@@ -54,6 +56,7 @@ export class Mirror {
   readonly #blobs: Blobs;
   readonly #manifests: Manifests;
   readonly #listings: Listings;
+  readonly #prewarm: Prewarm;
   readonly #blobUnavailable: 404 | 503;
 
   constructor(options: MirrorOptions) {
@@ -80,6 +83,14 @@ export class Mirror {
       },
     });
     this.#listings = new Listings({ names, clock, manifests: this.#manifests });
+    this.#prewarm = new Prewarm({
+      store,
+      blobs: this.#blobs,
+      manifests: this.#manifests,
+      upstreamOf: (repository) => this.#upstreamOf(repository),
+      tagsOf: async (repository) => (await this.tags(repository)).items,
+      referrersOf: async (repository, digest) => (await this.referrers(repository, digest)).items,
+    });
   }
 
   /** Whether a registry is one of the configured upstreams: the closed list that requests choose from. */
@@ -150,6 +161,11 @@ export class Mirror {
   /** The repositories of which something is cached, sorted by registry and name. */
   catalog(): AsyncIterable<Repository> {
     return this.#names.links.repositories();
+  }
+
+  /** Fetches images before anybody asks; see `Prewarm`. */
+  prewarm(rule: PrewarmRule, work: Work): Promise<WarmedImage[]> {
+    return this.#prewarm.run(rule, work);
   }
 
   /** The transfers under way. */

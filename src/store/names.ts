@@ -63,6 +63,7 @@ export interface LinkStore {
 export interface DocumentStore {
   find(kind: string, key: string): Promise<unknown>;
   put(kind: string, key: string, document: unknown): Promise<void>;
+  remove(kind: string, key: string): Promise<void>;
 }
 
 /** Everything that has a name. A cache, too: losing it costs requests, never content. */
@@ -97,6 +98,7 @@ export function openNames(options: { folder: string; observe: Observe }): Promis
       put: async (kind, key, document) => {
         await table.put([{ key: `document ${kind} ${key}`, value: document }]);
       },
+      remove: (kind, key) => table.remove(`document ${kind} ${key}`),
     },
     close: () => table.close(),
   });

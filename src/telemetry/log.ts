@@ -41,6 +41,7 @@ export function logObserver(log: Log): Observe {
       case 'fill-committed':
       case 'evicted':
       case 'store-ready':
+      case 'run-changed':
         return log.info(fieldsOf(event), messages[event.kind]);
       case 'fill-started':
       case 'upstream-answered':
@@ -65,6 +66,7 @@ const messages: Readonly<Record<Exclude<Event['kind'], 'request' | 'bug'>, strin
   'refusal-remembered': 'upstream refused this a moment ago and is not asked again yet',
   'upstream-limited': 'upstream limits our requests (429); it is left alone for a while',
   'served-stale': 'a cached copy is served because upstream did not confirm it',
+  'run-changed': 'a run of a job has changed',
   evicted: 'a blob was evicted to make room',
   'store-failed': 'the cache disk has failed an operation',
   'store-ready': 'the cache disk has been counted',

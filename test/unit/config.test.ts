@@ -277,5 +277,5 @@ test('what is set and not built yet is said', () => {
 
   const settings = settingsWithoutEffect(config).map((sentence) => sentence.split(' is set')[0]);
 
-  assert.deepEqual(settings, ['prewarm', 'site', 'storage.verify.scrub']);
+  assert.deepEqual(settings, ['site', 'storage.verify.scrub']);
 });

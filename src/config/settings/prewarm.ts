@@ -1,15 +1,35 @@
 import { z } from 'zod';
-import { flag, integer, platform, rate, schedule, text } from '../scalars.ts';
+import {
+  dayWindow,
+  duration,
+  flag,
+  image,
+  integer,
+  platform,
+  rate,
+  schedule,
+  text,
+  timeZone,
+} from '../scalars.ts';
 
 /** One rule of what is fetched before anybody asks. */
 export const prewarmRule = z
   .strictObject({
     name: text,
-    images: z.array(text).min(1),
+    images: z.array(image).min(1),
     platforms: z.array(platform).prefault([]),
+    newest: integer(1, 1_000_000).optional(),
+    referrers: flag.prefault('false'),
     schedule: schedule.optional(),
+    timeZone: timeZone.optional(),
+    jitter: duration.prefault('0s'),
+    window: dayWindow.optional(),
     bandwidth: rate.prefault('0'),
     keepQuota: integer(0, 1_000_000).prefault('0'),
     pin: flag.prefault('false'),
   })
-  .transform(({ bandwidth, ...rest }) => ({ ...rest, bandwidthBytesPerSecond: bandwidth }));
+  .transform(({ bandwidth, jitter, ...rest }) => ({
+    ...rest,
+    jitterMs: jitter,
+    bandwidthBytesPerSecond: bandwidth,
+  }));

@@ -1,0 +1,305 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { Work } from '../../src/base/work.ts';
+import { selectTags, tagMatcher, versionOf } from '../../src/mirror/select/tags.ts';
+import { parseImagePattern } from '../../src/mirror/select/images.ts';
+import { isOpen } from '../../src/mirror/prewarm/window.ts';
+import { nextTime } from '../../src/schedule/cron.ts';
+import type { Documents } from '../../src/schedule/run-shelf.ts';
+import { Scheduler, type Job } from '../../src/schedule/scheduler.ts';
+import { ManualClock } from './manual-clock.ts';
+
+function documents(): Documents {
+  const kept = new Map<string, unknown>();
+  return {
+    find: (kind, key) => Promise.resolve(structuredClone(kept.get(`${kind} ${key}`))),
+    put: (kind, key, document) => {
+      kept.set(`${kind} ${key}`, structuredClone(document));
+      return Promise.resolve();
+    },
+    remove: (kind, key) => {
+      kept.delete(`${kind} ${key}`);
+      return Promise.resolve();
+    },
+  };
+}
+
+interface Bench {
+  readonly scheduler: Scheduler;
+  readonly clock: ManualClock;
+  readonly works: Work[];
+  /** Lets the run under way end. */
+  endRun(): Promise<void>;
+}
+
+async function open(
+  job: Partial<Job>,
+  kept = documents(),
+  clock = new ManualClock(),
+): Promise<Bench> {
+  const works: Work[] = [];
+  const ends: (() => void)[] = [];
+  const scheduler = new Scheduler({ clock, observe: () => {}, documents: kept, random: () => 0.5 });
+  await scheduler.open([
+    {
+      name: 'job',
+      summary: 'A job',
+      run: (work) => {
+        works.push(work);
+        return new Promise((resolve, reject) => {
+          ends.push(resolve);
+          work.signal.addEventListener('abort', () => reject(work.signal.reason as Error));
+        });
+      },
+      ...job,
+    },
+  ]);
+  return {
+    scheduler,
+    clock,
+    works,
+    endRun: async () => {
+      ends.shift()?.();
+      await new Promise((resolve) => setImmediate(resolve));
+    },
+  };
+}
+
+const hourly = { cron: '0 * * * *', timeZone: 'UTC' };
+const hourMs = 3_600_000;
+
+describe('a timetable', () => {
+  const at = (text: string): number => Date.parse(text);
+  const next = (cron: string, timeZone: string, after: string): string =>
+    new Date(nextTime({ cron, timeZone }, at(after)) ?? NaN).toISOString();
+
+  test('is that of its time zone', () => {
+    assert.equal(next('0 3 * * *', 'UTC', '2026-01-01T00:00:00Z'), '2026-01-01T03:00:00.000Z');
+    assert.equal(
+      next('0 3 * * *', 'Asia/Shanghai', '2026-01-01T00:00:00Z'),
+      '2026-01-01T19:00:00.000Z',
+    );
+    assert.equal(next('*/5 * * * * *', 'UTC', '2026-01-01T00:00:01Z'), '2026-01-01T00:00:05.000Z');
+  });
+
+  test('runs once in the hour that daylight saving repeats, and not never in the one it skips', () => {
+    // Berlin, 25 October 2026: 02:30 happens at 00:30 and at 01:30 UTC.
+    const first = next('30 2 * * *', 'Europe/Berlin', '2026-10-24T12:00:00Z');
+    assert.equal(first, '2026-10-25T00:30:00.000Z');
+    assert.equal(next('30 2 * * *', 'Europe/Berlin', first), '2026-10-26T01:30:00.000Z');
+    // 29 March 2026: 02:30 does not exist; clocks go from 02:00 to 03:00 at 01:00 UTC.
+    const skipped = next('30 2 * * *', 'Europe/Berlin', '2026-03-28T12:00:00Z');
+    assert.equal(skipped.slice(0, 10), '2026-03-29');
+  });
+});
+
+describe('the scheduler', () => {
+  test('starts what is due, and not twice at a time', async () => {
+    const bench = await open({ timetable: hourly });
+    bench.scheduler.tick();
+    assert.equal(bench.works.length, 0);
+
+    bench.clock.advance(hourMs);
+    bench.scheduler.tick();
+    bench.clock.advance(hourMs);
+    bench.scheduler.tick();
+    assert.equal(bench.works.length, 1, 'the first still runs');
+
+    await bench.endRun();
+    bench.clock.advance(hourMs);
+    bench.scheduler.tick();
+    assert.equal(bench.works.length, 2);
+    await bench.endRun();
+    assert.deepEqual(
+      bench.scheduler.runs().map(({ state, trigger }) => [state, trigger]),
+      [
+        ['succeeded', 'schedule'],
+        ['succeeded', 'schedule'],
+      ],
+    );
+    await bench.scheduler.close();
+  });
+
+  test('puts a start off by its jitter', async () => {
+    const bench = await open({ timetable: { ...hourly, jitterMs: 60_000 } });
+    const [job] = bench.scheduler.jobs();
+    assert.equal((job!.nextMs! - 30_000) % hourMs, 0);
+    await bench.scheduler.close();
+  });
+
+  test('makes up for what was missed while it was away, once', async () => {
+    const kept = documents();
+    const before = await open({ timetable: hourly }, kept);
+    await before.scheduler.close();
+
+    before.clock.advance(5 * hourMs);
+    const after = await open({ timetable: hourly }, kept, before.clock);
+
+    assert.equal(after.works.length, 1);
+    await after.endRun();
+    after.scheduler.tick();
+    assert.equal(after.works.length, 1);
+    await after.scheduler.close();
+  });
+
+  test('goes on at the next start with what it was in the middle of, with the same parameters', async () => {
+    const kept = documents();
+    const seen: unknown[] = [];
+    const run = (work: Work, parameters: unknown): Promise<void> => {
+      seen.push(parameters);
+      return new Promise((_, reject) => {
+        work.signal.addEventListener('abort', () => reject(work.signal.reason as Error));
+      });
+    };
+    const before = await open({ run }, kept);
+    before.scheduler.start('job', { trigger: 'manual', parameters: { images: ['a'] } });
+    await before.scheduler.close();
+
+    const after = await open({ run }, kept, before.clock);
+
+    assert.deepEqual(seen, [{ images: ['a'] }, { images: ['a'] }]);
+    assert.equal(after.scheduler.runs()[0]?.trigger, 'start');
+    await after.scheduler.close();
+  });
+
+  test('ends a run that is cancelled, in line or under way', async () => {
+    const bench = await open({});
+    const first = bench.scheduler.start('job', { trigger: 'manual' })!;
+    const second = bench.scheduler.start('job', { trigger: 'manual' })!;
+    assert.equal(bench.scheduler.run(second.id)?.state, 'queued');
+
+    assert.equal(bench.scheduler.cancel(second.id), true);
+    assert.equal(bench.scheduler.cancel(first.id), true);
+    await new Promise((resolve) => setImmediate(resolve));
+
+    assert.deepEqual(
+      [first, second].map(({ id }) => bench.scheduler.run(id)?.state),
+      ['cancelled', 'cancelled'],
+    );
+    assert.equal(bench.scheduler.cancel(first.id), false, 'it has ended');
+    await bench.scheduler.close();
+  });
+
+  test('tells a failure from a part that failed', async () => {
+    const outcomes: [task: (work: Work) => void, state: string][] = [
+      [() => {}, 'succeeded'],
+      [(work) => work.fail('a', new Error('no')), 'failed'],
+      [
+        (work) => {
+          work.advance({ imagesDone: 1 });
+          work.fail('b', new Error('no'));
+        },
+        'partial',
+      ],
+      [
+        () => {
+          throw new Error('all of it');
+        },
+        'failed',
+      ],
+    ];
+    for (const [task, state] of outcomes) {
+      const bench = await open({ run: async (work) => task(work) });
+      const { id } = bench.scheduler.start('job', { trigger: 'manual' })!;
+      await new Promise((resolve) => setImmediate(resolve));
+      assert.equal(bench.scheduler.run(id)?.state, state);
+      await bench.scheduler.close();
+    }
+  });
+
+  test('says why a run waits', async () => {
+    const gate = Promise.withResolvers<void>();
+    const bench = await open({ run: (work) => work.wait('the quota', gate.promise) });
+    const { id } = bench.scheduler.start('job', { trigger: 'manual' })!;
+
+    const waiting = bench.scheduler.run(id);
+    gate.resolve();
+    await new Promise((resolve) => setImmediate(resolve));
+
+    assert.deepEqual([waiting?.state, waiting?.reason], ['waiting', 'the quota']);
+    assert.deepEqual(
+      [bench.scheduler.run(id)?.state, bench.scheduler.run(id)?.reason],
+      ['succeeded', undefined],
+    );
+    await bench.scheduler.close();
+  });
+});
+
+describe('tags are selected', () => {
+  const tags = ['1.9', '1.10', '1.27.0-alpine', '2.0', 'v3.1.4', 'latest', 'edge'];
+  const patterns: [pattern: string, found: string[]][] = [
+    ['1.9', ['1.9']],
+    ['1.*', ['1.9', '1.10', '1.27.0-alpine']],
+    ['?.0', ['2.0']],
+    ['{latest,edge}', ['latest', 'edge']],
+    ['^1.10', ['1.10']],
+    ['>=2 <4', ['2.0', 'v3.1.4']],
+    ['~3.1 || 1.9.x', ['1.9', 'v3.1.4']],
+    ['/^v\\d/', ['v3.1.4']],
+    ['*', tags],
+  ];
+  for (const [pattern, found] of patterns) {
+    test(`by ${pattern}`, () => {
+      assert.deepEqual(selectTags(tags, { include: [pattern], exclude: [] }), found);
+    });
+  }
+
+  test('by the newest versions, and without what is excluded', () => {
+    assert.deepEqual(selectTags(tags, { include: [], exclude: ['v*'], newest: 3 }), [
+      '2.0',
+      '1.27.0-alpine',
+      '1.10',
+    ]);
+    assert.deepEqual(selectTags(['a', 'b', '1'], { include: [], exclude: [], newest: 2 }), [
+      '1',
+      'b',
+    ]);
+  });
+
+  test('with an error for what is no pattern', () => {
+    assert.throws(() => tagMatcher('>= not'), /no range of versions/);
+    assert.throws(() => tagMatcher('/(/'), /no regular expression/);
+  });
+
+  test('as versions only where they are some', () => {
+    assert.deepEqual(['1', 'v1.2', '1.02.3', '1.2.3-rc.1', 'latest', '1.2.3.4'].map(versionOf), [
+      '1.0.0',
+      '1.2.0',
+      '1.2.3',
+      '1.2.3-rc.1',
+      undefined,
+      '1.2.3-4',
+    ]);
+  });
+});
+
+describe('an image is named', () => {
+  const digest = `sha256:${'a'.repeat(64)}`;
+  const names: [text: string, registry: string, name: string, tags: string | undefined][] = [
+    ['nginx', 'docker.io', 'library/nginx', 'latest'],
+    ['nginx:1.27', 'docker.io', 'library/nginx', '1.27'],
+    ['me/app:1.*', 'docker.io', 'me/app', '1.*'],
+    ['index.docker.io/library/nginx:1', 'docker.io', 'library/nginx', '1'],
+    ['ghcr.io/o/i:v1', 'ghcr.io', 'o/i', 'v1'],
+    ['localhost:5000/app:1', 'localhost:5000', 'app', '1'],
+    [`quay.io/o/i@${digest}`, 'quay.io', 'o/i', undefined],
+    [`quay.io/o/i:1@${digest}`, 'quay.io', 'o/i', undefined],
+  ];
+  for (const [text, registry, name, tags] of names) {
+    test(text, () => {
+      const found = parseImagePattern(text);
+      assert.deepEqual([found.repository, found.tags], [{ registry, name }, tags]);
+    });
+  }
+
+  for (const text of ['', 'UPPER', 'a//b', 'nginx:', 'nginx@sha256:12', 'nginx:/(/']) {
+    test(`not as «${text}»`, () => assert.throws(() => parseImagePattern(text), RangeError));
+  }
+});
+
+test('a window may go over midnight', () => {
+  const clock = { monotonicMs: () => 0, wallMs: () => new Date(2026, 0, 1, 23, 30).getTime() };
+  assert.equal(isOpen({ fromMinute: 22 * 60, toMinute: 6 * 60, clock }), true);
+  assert.equal(isOpen({ fromMinute: 60, toMinute: 6 * 60, clock }), false);
+  assert.equal(isOpen({ fromMinute: 23 * 60, toMinute: 24 * 60, clock }), true);
+});
