@@ -64,6 +64,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     disk,
     cache,
     hashing,
+    checksReads: config.storage.verify.onRead === 'crc',
     clock,
     observe,
     budget: {

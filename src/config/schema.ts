@@ -82,10 +82,5 @@ export function settingsWithoutEffect(config: Config): string[] {
       'storage.verify.scrub is set, but scrubbing is not built yet: nothing is scrubbed',
     );
   }
-  if (config.storage.verify.onRead === 'crc') {
-    sentences.push(
-      'storage.verify.onRead is crc, but checking on reads is not built yet: content is verified when it arrives and not again',
-    );
-  }
   return sentences;
 }

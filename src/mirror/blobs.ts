@@ -59,13 +59,23 @@ export class Blobs {
     this.#observe = parts.observe;
   }
 
-  async find(repository: Repository, digest: Digest, from: MirroredUpstream): Promise<BlobAnswer> {
+  /** @param isAgain for the rest of what could not be read the first time */
+  async find(
+    repository: Repository,
+    digest: Digest,
+    from: MirroredUpstream,
+    isAgain: boolean = false,
+  ): Promise<BlobAnswer> {
+    const reopen = isAgain
+      ? (): Promise<undefined> => Promise.resolve(undefined)
+      : (): Promise<StoredBlob | undefined> => this.#fetchAnew(repository, digest, from);
     let link = await this.#links.find(repository, digest);
     for (let tries = 1; ; tries += 1) {
       if (link !== undefined) {
         const stored = await this.#store.find(digest);
         if (stored !== undefined) {
-          return { content: this.#steadfast(stored, repository, from), outcome: 'HIT' };
+          const content = steadfast(stored, from, repository.name, reopen);
+          return { content, outcome: 'HIT' };
         }
       }
       const isFlying = this.#flying.has(digest);
@@ -93,7 +103,7 @@ export class Blobs {
       const content = fill.content();
       if (link === undefined) await this.#link(repository, digest, content.sizeBytes);
       return {
-        content: this.#steadfast(content, repository, from),
+        content: steadfast(content, from, repository.name, () => Promise.resolve(undefined)),
         outcome: isFlying ? 'JOINED' : 'MISS',
       };
     }
@@ -241,11 +251,18 @@ export class Blobs {
     return link;
   }
 
-  #steadfast(content: StoredBlob, repository: Repository, from: MirroredUpstream): StoredBlob {
-    return steadfast(content, from, repository.name, () => {
-      // What could not be read is fetched anew by the next one who asks.
-      void this.#store.remove(content.digest).catch(() => {});
-    });
+  /** Of a stored blob that could not be read: the fill that brings it anew, for all who ask. */
+  async #fetchAnew(
+    repository: Repository,
+    digest: Digest,
+    from: MirroredUpstream,
+  ): Promise<StoredBlob | undefined> {
+    try {
+      return (await this.find(repository, digest, from, true)).content;
+    } catch (error) {
+      if (isMirrorError(error, 'DISK_FAILED')) return undefined;
+      throw error;
+    }
   }
 
   #withoutDisk(

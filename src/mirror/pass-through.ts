@@ -30,39 +30,67 @@ export function passThrough(
 }
 
 /**
- * Content whose readers go on from upstream when the disk fails under them, from the byte where it
- * failed.
+ * Content whose readers go on elsewhere when the disk fails under them or holds what was not stored,
+ * from the byte where it failed: from what `reopen` answers, or else from upstream.
  */
 export function steadfast(
   content: StoredBlob,
   from: MirroredUpstream,
   name: string,
-  diskFailed: () => void,
+  reopen: () => Promise<StoredBlob | undefined>,
 ): StoredBlob {
   const { digest, sizeBytes } = content;
+  const goOn = async (rest: ByteRange, isWhole: boolean): Promise<Reader> => {
+    const again = await reopen();
+    if (again !== undefined) return rereading(again, rest, isWhole);
+    return new PassThroughReader(from, name, digest, sizeBytes, rest, isWhole);
+  };
   return {
     digest,
     sizeBytes,
-    read: (range) =>
-      new SteadfastReader(content.read(range), range, (rest, isWhole) => {
-        diskFailed();
-        return new PassThroughReader(from, name, digest, sizeBytes, rest, isWhole);
-      }),
+    read: (range) => new SteadfastReader(content.read(range), range, goOn),
     close: () => content.close(),
+  };
+}
+
+/**
+ * The rest of content that is opened once more. Of a whole it is read from byte 0, and what the client
+ * has is passed over: so its last bytes wait for the digest, if it is still arriving.
+ */
+function rereading(content: StoredBlob, rest: ByteRange, isWhole: boolean): Reader {
+  const reader = content.read({ start: isWhole ? 0 : rest.start, end: rest.end });
+  let skipBytes = isWhole ? rest.start : 0;
+  return {
+    next: async () => {
+      for (;;) {
+        const lease = await reader.next();
+        if (lease === undefined || skipBytes === 0) return lease;
+        const { bytes } = lease;
+        const skipped = Math.min(skipBytes, bytes.length);
+        skipBytes -= skipped;
+        if (skipped < bytes.length) return { ...lease, bytes: bytes.subarray(skipped) };
+        lease.release();
+      }
+    },
+    close: () => {
+      reader.close();
+      content.close();
+    },
   };
 }
 
 class SteadfastReader implements Reader {
   readonly #range: ByteRange;
-  readonly #goOn: (rest: ByteRange, isWhole: boolean) => Reader;
+  readonly #goOn: (rest: ByteRange, isWhole: boolean) => Promise<Reader>;
   #reader: Reader;
   #position: number;
   #hasFallen = false;
+  #isClosed = false;
 
   constructor(
     reader: Reader,
     range: ByteRange,
-    goOn: (rest: ByteRange, isWhole: boolean) => Reader,
+    goOn: (rest: ByteRange, isWhole: boolean) => Promise<Reader>,
   ) {
     this.#reader = reader;
     this.#range = range;
@@ -79,14 +107,20 @@ class SteadfastReader implements Reader {
       this.#hasFallen = true;
       this.#reader.close();
       const rest = { start: this.#position, end: this.#range.end };
-      this.#reader = this.#goOn(rest, this.#range.start === 0);
-      lease = await this.#reader.next();
+      const reader = await this.#goOn(rest, this.#range.start === 0);
+      this.#reader = reader;
+      if (this.#isClosed) {
+        reader.close();
+        return undefined;
+      }
+      lease = await reader.next();
     }
     this.#position += lease?.bytes.length ?? 0;
     return lease;
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#reader.close();
   }
 }

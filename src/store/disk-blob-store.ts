@@ -20,6 +20,8 @@ import { PartialFile } from './partial-file.ts';
 import { Partials, type Partial } from './partials.ts';
 import { Space, type DiskBudget, type Reservation } from './space.ts';
 import { OpenStoredBlob, type OpenBlob } from './stored-blob.ts';
+import type { Checksums } from './verify/checksums.ts';
+import type { Verifier } from './verify/verifier.ts';
 
 export interface DiskBlobStoreParts {
   readonly folder: string;
@@ -30,6 +32,7 @@ export interface DiskBlobStoreParts {
   readonly observe: Observe;
   readonly budget: DiskBudget;
   readonly eviction: EvictionPolicy;
+  readonly verifier: Verifier;
 }
 
 /**
@@ -50,6 +53,7 @@ export class DiskBlobStore implements BlobStore {
   readonly #hashing: Hashing;
   readonly #clock: Clock;
   readonly #observe: Observe;
+  readonly #verifier: Verifier;
   readonly #eviction: Eviction;
   readonly #space: Space;
   readonly #partials: Partials;
@@ -70,6 +74,8 @@ export class DiskBlobStore implements BlobStore {
     this.#hashing = parts.hashing;
     this.#clock = clock;
     this.#observe = observe;
+    this.#verifier = parts.verifier;
+    this.#verifier.onCondemned = (digest) => this.#forget(digest);
     this.#eviction = evictionBy(parts.eviction, () => this.#space.budget.maxBytes);
     this.#recency = new Recency({
       file: this.#recencyFile,
@@ -85,10 +91,11 @@ export class DiskBlobStore implements BlobStore {
       mustStay: (digest) => this.#isPinned(digest) || this.#open.isInUse(digest),
       remove: (resident) => this.#removeVictim(resident),
       counted: this.#counted.promise,
+      heldBytes: () => parts.verifier.heldBytes,
       assumedBytes: this.#recency.lastStoredBytes ?? Infinity,
     });
     this.#partials = new Partials({ folder, disk, space: this.#space });
-    this.#open = new OpenBlobs(disk, parts.cache);
+    this.#open = new OpenBlobs(disk, parts.cache, parts.verifier);
   }
 
   /** Stored, reserved for what is arriving, and on its way out. */
@@ -180,7 +187,8 @@ export class DiskBlobStore implements BlobStore {
       startHash: () => this.#hashing.start(algorithmOf(digest), partial.file.fd),
       partial,
       filled: before?.filled ?? [],
-      publish: () => this.#publish(digest, ingest.sizeBytes, partial, open),
+      publish: (crcs) =>
+        this.#publish(digest, { sizeBytes: ingest.sizeBytes, crcs }, partial, open),
     });
     const settle = (): void => reservation.settle();
     ingest.committed.then(settle, (error: unknown) => {
@@ -193,6 +201,7 @@ export class DiskBlobStore implements BlobStore {
   }
 
   async remove(digest: Digest): Promise<void> {
+    await this.#verifier.settled(digest);
     this.#forget(digest);
     await this.#disk.unlink(pathOfBlob(this.#folder, digest)).catch((error: unknown) => {
       if (!isMissing(error)) throw this.#diskFailed('unlink', 'a blob could not be removed', error);
@@ -278,7 +287,7 @@ export class DiskBlobStore implements BlobStore {
   async #openBlob(digest: Digest): Promise<OpenBlob | undefined> {
     try {
       const blob = await this.#open.open(digest, pathOfBlob(this.#folder, digest));
-      this.#count(digest, blob);
+      if (blob !== undefined) this.#count(digest, blob);
       return blob;
     } catch (error) {
       // A disk that cannot be read is a miss: the content still comes from upstream.
@@ -296,7 +305,7 @@ export class DiskBlobStore implements BlobStore {
   /** write (done) → fdatasync → rename → fsync of the folder: after a power cut, all of it or nothing. */
   async #publish(
     digest: Digest,
-    sizeBytes: number,
+    checksums: Checksums,
     partial: PartialFile,
     open: OpenFile,
   ): Promise<void> {
@@ -308,8 +317,13 @@ export class DiskBlobStore implements BlobStore {
       await this.#disk.syncFolder(path.dirname(folder));
       this.#shards.add(folder);
     }
+    // Before the name: what is found under it can be checked.
+    await this.#verifier.record(digest, checksums);
+    await this.#verifier.settled(digest);
     await partial.publish(target);
+    this.#verifier.checkReadsOf(open, checksums);
     open.hold();
+    const { sizeBytes } = checksums;
     const blob = { sizeBytes, occupiedBytes: occupiedBytesOf(sizeBytes), open };
     this.#open.keep(digest, blob);
     this.#eviction.forget(digest);

@@ -16,7 +16,14 @@ export type HashRequest =
 export interface HashReply {
   readonly id: number;
   readonly hex?: string;
+  readonly crcs?: Uint32Array;
   readonly error?: string;
+}
+
+/** What a file holds: its digest in lower-case hexadecimal, and the CRC-32 of each of its chunks. */
+export interface Hashed {
+  readonly hex: string;
+  readonly crcs: Uint32Array;
 }
 
 /**
@@ -26,10 +33,32 @@ export interface HashReply {
 export interface HashRun {
   /** Hashes bytes `from` to `to` of the file; the ranges of one run follow each other. */
   update(from: number, to: number): void;
-  /** Lower-case hexadecimal. Rejects when a read failed. Ends the run. */
-  digest(): Promise<string>;
+  /** Rejects when a read failed. Ends the run. */
+  digest(): Promise<Hashed>;
   /** Ends the run; resolves when the thread no longer touches the file. */
   cancel(): Promise<void>;
+}
+
+/** What is hashed between two calls of `pace`. */
+const paceBytes = 4 * 1024 * 1024;
+
+/** Hashes a whole file, as fast as `pace` lets it; it is told how many bytes are read next. */
+export async function hashFile(
+  run: HashRun,
+  { sizeBytes, pace }: { sizeBytes: number; pace: (sizeBytes: number) => Promise<void> },
+): Promise<Hashed> {
+  try {
+    for (let at = 0; at < sizeBytes; at += paceBytes) {
+      const to = Math.min(sizeBytes, at + paceBytes);
+      await pace(to - at);
+      run.update(at, to);
+    }
+    if (sizeBytes === 0) run.update(0, 0);
+  } catch (error) {
+    await run.cancel();
+    throw error;
+  }
+  return run.digest();
 }
 
 interface Pending {
@@ -77,9 +106,9 @@ export class Hashing {
     return {
       update: (from, to) => send({ do: 'update', id, algorithm, fd, from, to }),
       digest: async () => {
-        const { hex, error } = await end('digest');
-        if (hex === undefined) throw new Error(error);
-        return hex;
+        const { hex, crcs, error } = await end('digest');
+        if (hex === undefined || crcs === undefined) throw new Error(error);
+        return { hex, crcs };
       },
       cancel: async () => {
         await end('cancel');

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import { Intervals, type ByteRange } from '../base/intervals.ts';
 import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
 import { MirrorError } from '../oci/errors.ts';
 import type { Lease, Reader } from '../base/reader.ts';
 import { movingBytes, type ChunkCache } from './chunk-cache.ts';
 import type { Content } from './content.ts';
-import type { HashRun } from './hashing.ts';
+import type { Hashed, HashRun } from './hashing.ts';
 import { IngestWriter } from './ingest-writer.ts';
 import type { OpenFile } from './open-file.ts';
 import type { PartialFile } from './partial-file.ts';
@@ -37,7 +38,7 @@ export class Ingest implements Content {
   readonly #cache: ChunkCache;
   readonly #startHash: () => HashRun;
   readonly #partial: PartialFile;
-  readonly #publish: () => Promise<void>;
+  readonly #publish: (crcs: Uint32Array) => Promise<void>;
   /** Readable now, from memory or from the file. */
   readonly #filled = new Intervals();
   /** Written to the file. */
@@ -62,8 +63,8 @@ export class Ingest implements Content {
     readonly partial: PartialFile;
     /** What of it an earlier process has brought; it is hashed with the rest. */
     readonly filled: readonly ByteRange[];
-    /** Syncs and renames. */
-    readonly publish: () => Promise<void>;
+    /** Syncs and renames; is told the CRC-32 of each chunk. */
+    readonly publish: (crcs: Uint32Array) => Promise<void>;
   }) {
     this.digest = parts.digest;
     this.#open = parts.open;
@@ -154,14 +155,14 @@ export class Ingest implements Content {
    * @throws MirrorError CONTENT_CORRUPT, DISK_FAILED
    */
   async complete(): Promise<void> {
+    let found: Hashed;
     try {
-      const found = await this.#digestOfContent();
+      found = await this.#hashOfContent();
       if (this.#phase !== 'filling') throw this.#failure;
-      const expected = encodedOf(this.digest);
-      if (found !== expected) {
+      if (found.hex !== encodedOf(this.digest)) {
         throw new MirrorError(
           'CONTENT_CORRUPT',
-          `the content that upstream sent for ${this.digest} has the digest ${algorithmOf(this.digest)}:${found}; it was thrown away`,
+          `the content that upstream sent for ${this.digest} has the digest ${algorithmOf(this.digest)}:${found.hex}; it was thrown away`,
         );
       }
     } catch (error) {
@@ -171,7 +172,7 @@ export class Ingest implements Content {
     this.#phase = 'verified';
     this.#isVerified = true;
     this.#wakeAll();
-    void this.#commit();
+    void this.#commit(found.crcs);
   }
 
   /** Ends it: waiting readers get the error once they have what is here. Idempotent. */
@@ -188,10 +189,10 @@ export class Ingest implements Content {
     this.#settle.reject(error);
   }
 
-  async #commit(): Promise<void> {
+  async #commit(crcs: Uint32Array): Promise<void> {
     try {
       await Promise.all(this.#flushes);
-      await this.#publish();
+      await this.#publish(crcs);
       this.#phase = 'committed';
       this.#open.release();
       this.#settle.resolve();
@@ -205,15 +206,14 @@ export class Ingest implements Content {
   }
 
   /** A blob of one chunk is hashed where it stands; the others are hashed by a thread as they grow. */
-  async #digestOfContent(): Promise<string> {
-    if (this.sizeBytes === 0) return createHash(algorithmOf(this.digest)).digest('hex');
+  async #hashOfContent(): Promise<Hashed> {
+    if (this.sizeBytes === 0) return hashedOf(this.digest, Buffer.alloc(0));
     if (this.#hash === undefined) {
       const chunk = this.#cache.hold(this.#open.chunks, 0, 0);
       if (chunk !== undefined) {
         try {
           if (chunk.to === this.sizeBytes) {
-            const bytes = chunk.buffer.subarray(0, chunk.to);
-            return createHash(algorithmOf(this.digest)).update(bytes).digest('hex');
+            return hashedOf(this.digest, chunk.buffer.subarray(0, chunk.to));
           }
         } finally {
           this.#cache.release(chunk);
@@ -317,6 +317,12 @@ export class Ingest implements Content {
   #wakeAll(): void {
     for (const waiter of this.#waiters) waiter.wake();
   }
+}
+
+/** Of at most one chunk, here and now. */
+function hashedOf(digest: Digest, bytes: Uint8Array): Hashed {
+  const hex = createHash(algorithmOf(digest)).update(bytes).digest('hex');
+  return { hex, crcs: Uint32Array.from(bytes.length === 0 ? [] : [crc32(bytes)]) };
 }
 
 /** Where a reader waits, so that its `close` can end the wait. */

@@ -5,6 +5,7 @@ import type { Disk } from './disk.ts';
 import { occupiedBytesOf } from './folder/layout.ts';
 import { OpenFile } from './open-file.ts';
 import type { OpenBlob } from './stored-blob.ts';
+import type { Verifier } from './verify/verifier.ts';
 
 /** Open descriptors kept for the next reader; the rest of a usual limit of 1,024 is for sockets. */
 const openFilesMax = 256;
@@ -13,13 +14,15 @@ const openFilesMax = 256;
 export class OpenBlobs {
   readonly #disk: Disk;
   readonly #cache: ChunkCache;
+  readonly #verifier: Verifier;
   readonly #kept: LRUCache<Digest, OpenBlob>;
   /** There is no place for them any more, but somebody has them still. */
   readonly #lent = new Map<Digest, OpenBlob>();
 
-  constructor(disk: Disk, cache: ChunkCache) {
+  constructor(disk: Disk, cache: ChunkCache, verifier: Verifier) {
     this.#disk = disk;
     this.#cache = cache;
+    this.#verifier = verifier;
     this.#kept = new LRUCache({
       max: openFilesMax,
       dispose: (blob, digest, reason) => {
@@ -42,14 +45,20 @@ export class OpenBlobs {
   }
 
   /**
-   * Opens a file, and answers it held once for the caller.
+   * Opens a file, and answers it held once for the caller; undefined when it is not what was stored.
    * @throws Node's own error; Error when it is no plain file
    */
-  async open(digest: Digest, path: string): Promise<OpenBlob> {
+  async open(digest: Digest, path: string): Promise<OpenBlob | undefined> {
+    await this.#verifier.settled(digest);
     const file = await this.#disk.open(path, 'r');
     try {
       const { sizeBytes, allocatedBytes, isFile } = await file.stat();
       if (!isFile) throw new Error(`${digest} is not a plain file`);
+      const open = new OpenFile(file, this.#cache);
+      if (!(await this.#verifier.inspect(digest, sizeBytes, open))) {
+        await file.close();
+        return undefined;
+      }
       const raced = this.find(digest);
       if (raced !== undefined) {
         raced.open.hold();
@@ -59,7 +68,7 @@ export class OpenBlobs {
       const blob = {
         sizeBytes,
         occupiedBytes: occupiedBytesOf(sizeBytes, allocatedBytes),
-        open: new OpenFile(file, this.#cache),
+        open,
       };
       blob.open.hold();
       this.keep(digest, blob);
@@ -73,6 +82,10 @@ export class OpenBlobs {
   /** Takes over one hold of the file. */
   keep(digest: Digest, blob: OpenBlob): void {
     this.#kept.set(digest, blob);
+    blob.open.onWrong = (why) => {
+      // Whoever still reads a file that was replaced says nothing about the one in its place.
+      if (this.find(digest) === blob) void this.#verifier.condemn(digest, why);
+    };
   }
 
   /** Its file is not what is stored any more; those who have it go on. */

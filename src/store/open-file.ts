@@ -1,7 +1,9 @@
+import { crc32 } from 'node:zlib';
 import { MirrorError } from '../oci/errors.ts';
 import type { Lease } from '../base/reader.ts';
 import { chunkBytes, type Chunk, type ChunkCache, type ChunkMap } from './chunk-cache.ts';
 import type { DiskFile } from './disk.ts';
+import type { Checksums } from './verify/checksums.ts';
 
 /**
  * An open blob file, shared by everybody who reads it and by the ingest that writes it. Counted: the
@@ -12,6 +14,12 @@ export class OpenFile {
   readonly chunks: ChunkMap = new Map();
   readonly #cache: ChunkCache;
   readonly #loading = new Map<number, Promise<void>>();
+  /** Chunks that were found right since the file was opened; small reads are not checked again. */
+  readonly #sound = new Set<number>();
+  #checksums: Checksums | undefined;
+  #isWrong = false;
+  /** Told once, before the read fails, that the file cannot be read or is not what was committed. */
+  onWrong: (why: string) => void = () => {};
   #holders = 1;
   /** Told when the last holder has released it. */
   onClosed: () => void = () => {};
@@ -24,6 +32,11 @@ export class OpenFile {
   /** Whether somebody beside its owner has it; such a file is no victim, for its blocks would stay. */
   get isShared(): boolean {
     return this.#holders > 1;
+  }
+
+  /** From now on what is read from the disk is checked. What is in memory has been. */
+  checkBy(checksums: Checksums): void {
+    this.#checksums = checksums;
   }
 
   hold(): void {
@@ -80,6 +93,7 @@ export class OpenFile {
     const buffer = this.#cache.borrowSmall();
     const bytes = buffer.subarray(0, end - position);
     try {
+      await this.#checkChunkOf(position, buffer);
       await this.#readExactly(bytes, position);
     } catch (error) {
       this.#cache.giveBackSmall(buffer);
@@ -101,7 +115,9 @@ export class OpenFile {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#loading.set(chunk.index, promise);
     try {
-      await this.#readExactly(chunk.buffer.subarray(0, length), chunk.index * chunkBytes);
+      const bytes = chunk.buffer.subarray(0, length);
+      await this.#readExactly(bytes, chunk.index * chunkBytes);
+      if (this.#checksums !== undefined) this.#compare(chunk.index, crc32(bytes), this.#checksums);
       chunk.to = length;
     } catch (error) {
       this.#cache.release(chunk);
@@ -112,20 +128,45 @@ export class OpenFile {
     }
   }
 
+  /** Before a part of a chunk is given out, the whole of it is read once, piece by piece. */
+  async #checkChunkOf(position: number, buffer: Uint8Array): Promise<void> {
+    const checksums = this.#checksums;
+    const index = Math.floor(position / chunkBytes);
+    if (checksums === undefined || this.#sound.has(index)) return;
+    const end = Math.min((index + 1) * chunkBytes, checksums.sizeBytes);
+    let crc = 0;
+    for (let at = index * chunkBytes; at < end; at += buffer.length) {
+      const piece = buffer.subarray(0, Math.min(buffer.length, end - at));
+      await this.#readExactly(piece, at);
+      crc = crc32(piece, crc);
+    }
+    this.#compare(index, crc, checksums);
+  }
+
+  #compare(index: number, crc: number, { crcs }: Checksums): void {
+    if (crcs[index] !== crc) {
+      throw this.#wrong(`the bytes from ${index * chunkBytes} on have changed`);
+    }
+    this.#sound.add(index);
+  }
+
+  #wrong(why: string, cause?: unknown): MirrorError {
+    if (!this.#isWrong) this.onWrong(why);
+    this.#isWrong = true;
+    return new MirrorError('DISK_FAILED', `a cached file is of no use: ${why}`, {
+      cause,
+    });
+  }
+
   async #readExactly(bytes: Uint8Array, position: number): Promise<void> {
     let count: number;
     try {
       count = await this.file.read(bytes, position);
     } catch (cause) {
-      throw new MirrorError('DISK_FAILED', 'the cache disk failed while a blob was read', {
-        cause,
-      });
+      throw this.#wrong('the cache disk failed while it was read', cause);
     }
     if (count === bytes.length) return;
-    throw new MirrorError(
-      'DISK_FAILED',
-      `a cached file ends at byte ${position + count}, too early`,
-    );
+    throw this.#wrong(`it ends at byte ${position + count}, too early`);
   }
 
   #leaseOf(chunk: Chunk, from: number, to: number): Lease {

@@ -4,9 +4,13 @@ import { MirrorError } from '../oci/errors.ts';
 import { DiskBlobStore, type DiskBlobStoreParts } from './disk-blob-store.ts';
 import { formatFolder } from './folder/layout.ts';
 import { lockFolder } from './folder/lock.ts';
+import { ChecksumTable } from './verify/checksums.ts';
+import { Quarantine } from './verify/quarantine.ts';
+import { Verifier } from './verify/verifier.ts';
 
 export interface StorageFolder {
   readonly store: DiskBlobStore;
+  readonly verifier: Verifier;
   /** Where the names live. */
   readonly folder: string;
   /** Ends when the disk has been counted and old partials are sorted out, or at `close`. */
@@ -21,7 +25,11 @@ export interface StorageFolder {
  * @throws MirrorError DISK_FAILED when the folder cannot be made or written, or another process has it
  */
 export async function openStorage(
-  parts: Omit<DiskBlobStoreParts, 'folder'> & { readonly storagePath: string },
+  parts: Omit<DiskBlobStoreParts, 'folder' | 'verifier'> & {
+    readonly storagePath: string;
+    /** Whether what is read of a file is compared with its checksums. */
+    readonly checksReads: boolean;
+  },
 ): Promise<StorageFolder> {
   const folder = path.resolve(parts.storagePath, formatFolder);
   const temporary = path.join(folder, 'tmp');
@@ -51,16 +59,24 @@ export async function openStorage(
       { cause },
     );
   }
-  const store = new DiskBlobStore({ ...parts, folder });
+  const { observe } = parts;
+  const verifier = new Verifier({
+    ...parts,
+    folder,
+    table: new ChecksumTable({ folder, observe }),
+    quarantine: new Quarantine(folder, parts.budget.maxBytes),
+  });
+  const store = new DiskBlobStore({ ...parts, folder, verifier });
   const abort = new AbortController();
   const ready = settleIn(store, old, abort.signal);
   const close = async (): Promise<void> => {
     abort.abort();
     await ready;
     await store.close();
+    await verifier.close();
     unlock();
   };
-  return { store, folder, ready, close };
+  return { store, verifier, folder, ready, close };
 }
 
 async function settleIn(store: DiskBlobStore, old: string, signal: AbortSignal): Promise<void> {

@@ -40,6 +40,7 @@ export class Space {
   readonly #disk: Disk;
   readonly #eviction: Eviction;
   readonly #mustStay: (digest: Digest) => boolean;
+  readonly #heldBytes: () => number;
   readonly #counted: Promise<void>;
   readonly #removals: Removals;
   #budget: DiskBudget;
@@ -59,6 +60,8 @@ export class Space {
     readonly mustStay: (digest: Digest) => boolean;
     /** Takes a victim from the disk; what cannot be removed it counts again. Must not reject. */
     readonly remove: (resident: Resident) => Promise<void>;
+    /** What is kept aside, in the quarantine. */
+    readonly heldBytes: () => number;
     /** Ends when the disk has been counted. */
     readonly counted: Promise<void>;
     /** What is taken for stored before the disk is counted; Infinity when nobody knows. */
@@ -70,15 +73,17 @@ export class Space {
     this.#eviction = parts.eviction;
     this.#mustStay = parts.mustStay;
     this.#removals = new Removals(parts.remove);
+    this.#heldBytes = parts.heldBytes;
     this.#assumedBytes = parts.assumedBytes;
     this.#counted = parts.counted.then(() => {
       this.#isCounted = true;
     });
   }
 
-  /** Stored, reserved, and on its way out. */
+  /** Stored, reserved, on its way out, and in the quarantine. */
   get usedBytes(): number {
-    return this.#eviction.usedBytes + this.#reservedBytes + this.#removals.leavingBytes;
+    const { leavingBytes } = this.#removals;
+    return this.#eviction.usedBytes + this.#reservedBytes + leavingBytes + this.#heldBytes();
   }
 
   get reservedBytes(): number {

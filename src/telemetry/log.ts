@@ -23,6 +23,7 @@ export function logObserver(log: Log): Observe {
           'this is a bug in Entrepot; please report it',
         );
       case 'store-failed':
+      case 'content-corrupt':
       case 'names-failed':
       case 'fill-uncached':
         return log.error(fieldsOf(event), messages[event.kind]);
@@ -68,6 +69,7 @@ const messages: Readonly<Record<Exclude<Event['kind'], 'request' | 'bug'>, strin
   'served-stale': 'a cached copy is served because upstream did not confirm it',
   'run-changed': 'a run of a job has changed',
   evicted: 'a blob was evicted to make room',
+  'content-corrupt': 'a stored file was not what had been stored; it is quarantined',
   'store-failed': 'the cache disk has failed an operation',
   'store-ready': 'the cache disk has been counted',
   'names-failed': 'the database of names has failed an operation; it reads as a miss',

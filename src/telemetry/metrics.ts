@@ -172,6 +172,11 @@ export class Metrics {
       ],
       ['entrepot_evicted_blobs_total', 'Blobs removed to make room', () => statistics.evictedBlobs],
       ['entrepot_evicted_bytes_total', 'Bytes removed to make room', () => statistics.evictedBytes],
+      [
+        'entrepot_corrupt_blobs_total',
+        'Stored files that were found wrong and quarantined',
+        () => statistics.corruptBlobs,
+      ],
     ];
     for (const [name, help, value] of plain) {
       this.#counter(name, help, [], (counter) => counter.inc(value()));

@@ -44,6 +44,8 @@ export class Statistics {
   upstreamPulls = 0;
   evictedBlobs = 0;
   evictedBytes = 0;
+  /** Stored files that were found wrong, by a read or by a scrub. */
+  corruptBlobs = 0;
   readonly byUpstream = new Map<string, Outcomes>();
   readonly images = new Map<string, ImageUse>();
   readonly upstreams = new Map<string, UpstreamUse>();
@@ -66,6 +68,9 @@ export class Statistics {
       case 'evicted':
         this.evictedBlobs += 1;
         this.evictedBytes += event.sizeBytes;
+        return;
+      case 'content-corrupt':
+        this.corruptBlobs += 1;
         return;
       case 'upstream-answered': {
         const use = this.#upstream(event.registry);

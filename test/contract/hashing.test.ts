@@ -3,6 +3,8 @@ import { createHash } from 'node:crypto';
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { crc32 } from 'node:zlib';
+import { chunkBytes } from '../../src/store/chunk-cache.ts';
 import { Hashing } from '../../src/store/hashing.ts';
 import { makeBlob } from '../kit/images.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
@@ -45,7 +47,7 @@ describe('hashing', () => {
         run.update(at, Math.min(bytes.length, at + 777_777));
       }
 
-      assert.equal(await run.digest(), hexOf(algorithm, bytes));
+      assert.equal((await run.digest()).hex, hexOf(algorithm, bytes));
     });
   }
 
@@ -59,10 +61,27 @@ describe('hashing', () => {
 
     const found = await Promise.all(runs.map(({ run }) => run.digest()));
     assert.deepEqual(
-      found,
+      found.map(({ hex }) => hex),
       ends.map((end) => hexOf('sha256', bytes.subarray(0, end))),
     );
   });
+
+  for (const sizeBytes of [1, chunkBytes - 1, chunkBytes, chunkBytes + 1, 3_000_001]) {
+    test(`of ${sizeBytes} bytes each chunk gets its CRC-32, however they are cut`, async () => {
+      await using it = await startHashing(bytes);
+      const run = it.hashing.start('sha256', it.fd);
+
+      for (let at = 0; at < sizeBytes; at += 300_007) {
+        run.update(at, Math.min(sizeBytes, at + 300_007));
+      }
+
+      const expected: number[] = [];
+      for (let at = 0; at < sizeBytes; at += chunkBytes) {
+        expected.push(crc32(bytes.subarray(at, Math.min(sizeBytes, at + chunkBytes))));
+      }
+      assert.deepEqual([...(await run.digest()).crcs], expected);
+    });
+  }
 
   test('a file that ends too early is an error, and the thread goes on with others', async () => {
     await using it = await startHashing(bytes, 1);
@@ -73,7 +92,7 @@ describe('hashing', () => {
 
     const next = it.hashing.start('sha256', it.fd);
     next.update(0, 10);
-    assert.equal(await next.digest(), hexOf('sha256', bytes.subarray(0, 10)));
+    assert.equal((await next.digest()).hex, hexOf('sha256', bytes.subarray(0, 10)));
   });
 
   test('what is cancelled ends, and leaves no trace in the next run', async () => {
@@ -85,7 +104,7 @@ describe('hashing', () => {
     const next = it.hashing.start('sha256', it.fd);
     next.update(0, 10);
 
-    assert.equal(await next.digest(), hexOf('sha256', bytes.subarray(0, 10)));
+    assert.equal((await next.digest()).hex, hexOf('sha256', bytes.subarray(0, 10)));
   });
 
   test('who waits when the threads are closed gets an error, not silence', async () => {

@@ -35,6 +35,7 @@ export interface TestStore extends AsyncDisposable {
 export interface TestStoreOptions {
   readonly budget?: Partial<DiskBudget>;
   readonly disk?: Disk;
+  readonly checksReads?: boolean;
   /** Memory for chunks, in bytes. */
   readonly cacheBytes?: number;
   readonly clock?: Clock;
@@ -53,6 +54,7 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Tes
       disk: options.disk ?? systemDisk,
       cache: new ChunkCache(options.cacheBytes),
       hashing,
+      checksReads: options.checksReads ?? true,
       clock: options.clock ?? systemClock,
       budget: { maxBytes: 0, minFreeBytes: () => 0, lowWatermark: 1, ...options.budget },
       eviction: options.eviction ?? 'lru',
@@ -104,7 +106,7 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Tes
 }
 
 function isDatabase(name: string): boolean {
-  return name === 'lock' || name.startsWith('recency.db');
+  return name === 'lock' || /^(?:recency|checksums)\.db/.test(name);
 }
 
 /** All that a reader brings; the reader is closed. */

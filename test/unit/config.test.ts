@@ -45,7 +45,7 @@ describe('defaults', () => {
         minFree: { share: 0.05 },
         lowWatermarkShare: 0.9,
         eviction: 'lru',
-        verify: {},
+        verify: { onRead: 'crc' },
       },
       defaultUpstream: 'docker.io',
       offline: false,

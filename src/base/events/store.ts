@@ -1,6 +1,8 @@
 /** What happens to the disk and the names. */
 export type StoreEvent =
   | { readonly kind: 'evicted'; readonly digest: string; readonly sizeBytes: number }
+  /** A stored file was not what was committed; it is in the quarantine. */
+  | { readonly kind: 'content-corrupt'; readonly digest: string; readonly message: string }
   | { readonly kind: 'store-failed'; readonly operation: string; readonly message: string }
   | {
       readonly kind: 'store-ready';

@@ -10,7 +10,7 @@ export const storage = z
     lowWatermark: share.prefault('90%'),
     eviction: z.enum(['lru', 's3-fifo']).prefault('lru'),
     verify: z
-      .strictObject({ scrub: schedule.optional(), onRead: z.enum(['off', 'crc']).optional() })
+      .strictObject({ scrub: schedule.optional(), onRead: z.enum(['off', 'crc']).prefault('crc') })
       .prefault({}),
   })
   .transform(({ maxSize, lowWatermark, ...rest }) => ({
