@@ -71,7 +71,7 @@ export class Cooldown {
    * @param account of that login; the one that was limited last, when it is not given
    */
   secondsLeft(kind: LimitedKind, account: string = this.#account): number | undefined {
-    if (account !== this.#account) return undefined;
+    if (this.#pauses.size === 0 || account !== this.#account) return undefined;
     const now = this.#clock.monotonicMs();
     let left: number | undefined;
     for (const scope of scopesOf(kind)) {

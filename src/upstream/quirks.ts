@@ -3,9 +3,10 @@ import { findDigest, type Digest } from '../oci/digest.ts';
 import { isTag } from '../oci/reference.ts';
 
 /**
- * Where real registries leave the specification, and what the mirror makes of it: this file holds all
- * of it but for two things that are known by content. Schema 1 is refused, and media types are read
- * from the fields of a manifest, in `oci/manifest.ts`.
+ * Where real registries leave the specification, and what the mirror makes of it, but for what has a
+ * room of its own: schema 1 and media types that a manifest's fields contradict (`oci/manifest.ts`),
+ * pages that lead elsewhere (`link.ts`), challenges (`challenge.ts`), and a whole body in answer to a
+ * range, which a fill takes from its position on (`mirror/lane.ts`).
  */
 
 /**

@@ -74,7 +74,7 @@ export async function openUpstreams(
       maxConnections: settings.maxConnections,
       requestsPerSecond: settings.requestsPerSecond,
       headersTimeoutMs: settings.timeouts.headersMs,
-      bodyBufferBytes: settings.bandwidthBytesPerSecond === 0 ? 1024 * 1024 : 64 * 1024,
+      bodyBufferBytes: bodyBufferBytes(settings.bandwidthBytesPerSecond),
       userAgent: `entrepot/${around.version}`,
       clock: around.clock,
       observe: around.observe,
@@ -142,6 +142,12 @@ function tlsOf({ tls }: UpstreamConfig): () => Promise<TlsMaterial> {
     key: await read(tls?.key),
     insecure: tls?.insecure ?? false,
   });
+}
+
+/** What a connection reads ahead of the limit: a hundredth of a second's worth; large is cheap. */
+function bodyBufferBytes(bandwidth: number): number {
+  const most = 1024 * 1024;
+  return bandwidth === 0 ? most : Math.min(most, Math.max(64 * 1024, Math.round(bandwidth / 100)));
 }
 
 function mirrored(
