@@ -36,7 +36,7 @@ export function decideByQuota(quota: Quota | undefined, keep: number): QuotaDeci
 
 /**
  * Returns when upstream has more than `keep` pulls left. Meanwhile the task says that it waits and
- * why, and a HEAD now and then asks how many there are.
+ * why, and a HEAD now and then asks how many there are; the first when nothing is known of them yet.
  * @param image what the HEAD asks for
  * @throws the reason of the work's signal; MirrorError when upstream cannot be asked
  */
@@ -46,12 +46,15 @@ export async function waitForQuota(
   keep: number,
   work: Work,
 ): Promise<void> {
+  const { signal } = work;
+  const look = (): Promise<unknown> =>
+    upstream.resolve(image.name, image.reference, { signal, priority: () => 'prewarm' });
+  if (keep > 0 && upstream.quotas.length === 0) await look();
   for (;;) {
     const decision = decideByQuota(upstream.quotas.at(-1), keep);
     if (decision.do === 'pull') return;
     const reason = `${upstream.registry}: ${decision.reason}`;
-    await work.wait(reason, pause(decision.forMs, work.signal));
-    const { signal } = work;
-    await upstream.resolve(image.name, image.reference, { signal, priority: () => 'prewarm' });
+    await work.wait(reason, pause(decision.forMs, signal));
+    await look();
   }
 }

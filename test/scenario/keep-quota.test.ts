@@ -64,7 +64,6 @@ test('a task waits while too few pulls are left, says why, and asks by HEAD alon
   closing.defer(() => upstreams.close());
   const from = upstreams.byName.get('docker.io')!.upstream;
   const image = { name: 'library/app', reference: { tag: '1' } };
-  await from.resolve(image.name, image.reference, {});
   const waited: string[] = [];
   const work = {
     signal: new AbortController().signal,

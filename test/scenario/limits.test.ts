@@ -1,16 +1,38 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Stats } from '../../src/api/stats.ts';
 import type { Upstream } from '../../src/api/upstreams.ts';
 import { get } from '../kit/clients.ts';
 import { makeBlob, makeImage } from '../kit/images.ts';
-import { startMirror } from '../kit/mirror.ts';
+import { startMirror, type TestMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
 
-test('eight downloads together keep to the bandwidth of the upstream', async () => {
+/** Eight of them take ten seconds at 10 MB/s. */
+const blobBytes = 12_500_000;
+
+/** What a running prewarm has brought so far. */
+async function warmedBytes(mirror: TestMirror): Promise<number> {
+  const answer = await get(`${mirror.adminUrl}/api/v1/stats`);
+  const { fills } = JSON.parse(answer.body.toString()) as Stats;
+  return fills
+    .filter(({ reason }) => reason === 'prewarm')
+    .reduce((sum, { doneBytes }) => sum + doneBytes, 0);
+}
+
+test('eight downloads keep to the bandwidth of the upstream, and leave nothing of it to a prewarm', async () => {
   await using upstream = await startScriptedRegistry();
   await using mirror = await startMirror({ upstream, settings: { bandwidth: '10MB/s' } });
-  const blobs = Array.from({ length: 8 }, (_, at) => makeBlob(`limited-${at}`, 5_000_000));
+  const blobs = Array.from({ length: 8 }, (_, at) => makeBlob(`limited-${at}`, blobBytes));
   for (const blob of blobs) upstream.addBlob('library/app', blob);
+  const warmed = makeImage({ seed: 'warmed', layers: [8e6, 8e6, 8e6] });
+  upstream.add('library/warmed', warmed, '1');
+  await fetch(`${mirror.adminUrl}/api/v1/prewarm`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ images: ['warmed:1'] }),
+  });
+  await mirror.observed('fill-started', ({ reason }) => reason === 'prewarm');
+  const before = await warmedBytes(mirror);
 
   const startMs = performance.now();
   const answers = await Promise.all(
@@ -18,12 +40,15 @@ test('eight downloads together keep to the bandwidth of the upstream', async () 
   );
   const seconds = (performance.now() - startMs) / 1000;
 
-  const rate = upstream.bytesSent() / seconds;
+  const ofPrewarm = (await warmedBytes(mirror)) - before;
+  const rate = (8 * blobBytes + ofPrewarm) / seconds;
   assert.deepEqual(
     answers.map(({ digest }) => digest),
     blobs.map(({ digest }) => digest),
   );
-  assert.ok(rate > 9e6 && rate < 11e6, `${Math.round(rate)} bytes a second`);
+  assert.ok(rate > 9e6 && rate < 11e6, `${Math.round(rate)} bytes a second in ${seconds} s`);
+
+  assert.ok(ofPrewarm < rate / 2, `${ofPrewarm} bytes for the prewarm in ${seconds} s`);
 });
 
 test('under a bandwidth limit what a client waits for comes before what is read ahead', async () => {
