@@ -83,6 +83,13 @@ function nextSignal(): Promise<'SIGTERM' | 'SIGINT'> {
   });
 }
 
+/** Ctrl-C, for commands that watch; the server has its own signals. A second one ends it at once. */
+function interruption(): AbortSignal {
+  const abort = new AbortController();
+  if (process.argv[2] !== 'serve') process.once('SIGINT', () => abort.abort());
+  return abort.signal;
+}
+
 keepCompiledCode();
 tuneRuntime();
 const { runCli } = await import('./cli/program.ts');
@@ -91,4 +98,5 @@ process.exitCode = await runCli(process.argv.slice(2), {
   stdout: process.stdout,
   stderr: process.stderr,
   serve,
+  interrupted: interruption(),
 });

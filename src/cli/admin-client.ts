@@ -17,7 +17,10 @@ export function addServerOptions(command: Command): Command {
       '-s, --server <url>',
       `admin address of the running server (default: $ENTREPOT_SERVER, else ${defaultServer})`,
     )
-    .option('--token-file <file>', 'file with the admin token, when the server asks for one');
+    .option(
+      '--token-file <file>',
+      'file with the admin token, when the server asks for one (default: $ENTREPOT_TOKEN_FILE)',
+    );
 }
 
 /** The admin API of a running server, by the shapes in `src/api`. */
@@ -27,33 +30,88 @@ export class AdminClient {
 
   constructor(io: CliIo, options: ServerOptions) {
     this.#url = (options.server ?? (io.env['ENTREPOT_SERVER'] || defaultServer)).replace(/\/$/, '');
-    this.#tokenFile = options.tokenFile;
+    this.#tokenFile = options.tokenFile ?? (io.env['ENTREPOT_TOKEN_FILE'] || undefined);
+  }
+
+  /** Such as `http://127.0.0.1:5001`. */
+  get url(): string {
+    return this.#url;
   }
 
   /**
    * @param path below the server, such as `/api/v1/doctor`
    * @throws CliFailure when no server answers, or it refuses
    */
-  async get<T>(path: string, shape: { parse(value: unknown): T }): Promise<T> {
-    const response = await this.#fetch(path);
-    if (response.status === 401) {
-      throw new CliFailure(
-        `the server at ${this.#url} asks for its admin token: name the file that holds it with --token-file`,
-      );
-    }
-    if (!response.ok) {
-      throw new CliFailure(`the server at ${this.#url} answered ${response.status} for ${path}`);
-    }
-    return shape.parse(await response.json());
+  get<T>(path: string, shape?: { parse(value: unknown): T }): Promise<T> {
+    return this.ask('GET', path, undefined, shape);
   }
 
-  async #fetch(path: string): Promise<Response> {
+  /** As `get`, with another method, and a body sent as JSON. */
+  async ask<T>(
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    body?: unknown,
+    shape?: { parse(value: unknown): T },
+  ): Promise<T> {
+    const response = await this.#fetch(method, path, body);
+    const answer: unknown = response.status === 204 ? undefined : await response.json();
+    // Without a shape the server is trusted to answer by the one that both have.
+    return shape === undefined ? (answer as T) : shape.parse(answer);
+  }
+
+  /** All items of a list, page by page. */
+  async *list<T>(path: string): AsyncGenerator<T, void> {
+    const separator = path.includes('?') ? '&' : '?';
+    for (let after: string | null = null; ;) {
+      const more: string = after === null ? '' : `&after=${encodeURIComponent(after)}`;
+      const page: { items: T[]; next: string | null } = await this.get(
+        `${path}${separator}limit=1000${more}`,
+      );
+      yield* page.items;
+      if (page.next === null) return;
+      after = page.next;
+    }
+  }
+
+  /** The data of server-sent events, until the server ends them or the signal does. */
+  async *events<T>(path: string, signal?: AbortSignal): AsyncGenerator<T, void> {
+    const response = await this.#fetch('GET', path, undefined, signal);
+    let rest = '';
+    try {
+      for await (const text of response.body!.pipeThrough(new TextDecoderStream())) {
+        const lines = (rest + text).split('\n');
+        rest = lines.pop() ?? '';
+        for (const line of lines) {
+          if (line.startsWith('data: ')) yield JSON.parse(line.slice(6)) as T;
+        }
+      }
+    } catch (error) {
+      if (signal?.aborted === true) return;
+      throw new CliFailure(
+        `the connection to the server at ${this.#url} broke (${(error as Error).message}); what it does goes on without us`,
+      );
+    }
+  }
+
+  async #fetch(
+    method: string,
+    path: string,
+    body?: unknown,
+    signal?: AbortSignal,
+  ): Promise<Response> {
     const headers: Record<string, string> = { accept: 'application/json' };
     if (this.#tokenFile !== undefined) {
       headers['authorization'] = `Bearer ${await readToken(this.#tokenFile)}`;
     }
+    if (body !== undefined) headers['content-type'] = 'application/json';
+    let response: Response;
     try {
-      return await fetch(`${this.#url}${path}`, { headers });
+      response = await fetch(`${this.#url}${path}`, {
+        method,
+        headers,
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        ...(signal === undefined ? {} : { signal }),
+      });
     } catch (error) {
       const { cause } = error as { cause?: { code?: string; message?: string } };
       const why = cause?.code ?? cause?.message ?? (error as Error).message;
@@ -61,7 +119,32 @@ export class AdminClient {
         `no server answers at ${this.#url} (${why}); start one with «entrepot serve», or name the admin address of the one that runs with --server or ENTREPOT_SERVER`,
       );
     }
+    if (response.ok) return response;
+    if (response.status === 401) {
+      throw new CliFailure(
+        `the server at ${this.#url} asks for its admin token: name the file that holds it with --token-file`,
+      );
+    }
+    throw new CliFailure(`${await reasonOf(response, path)} (${this.#url})`);
   }
+}
+
+/** What a problem of RFC 9457 says; another answer is not the admin API's. */
+async function reasonOf(response: Response, path: string): Promise<string> {
+  const text = await response.text();
+  try {
+    const { title, detail, errors } = JSON.parse(text) as {
+      title?: string;
+      detail?: string;
+      errors?: { path: string; message: string }[];
+    };
+    const places = errors?.map((error) => `${error.path}: ${error.message}`);
+    const parts = [title, detail, ...(places ?? [])].filter((part) => part !== undefined);
+    if (parts.length > 0) return parts.join('; ');
+  } catch {
+    // Said below.
+  }
+  return `the server answered ${response.status} for ${path}, which is not Entrepot's admin API`;
 }
 
 async function readToken(file: string): Promise<string> {

@@ -7,10 +7,16 @@ export interface CliIo {
   readonly stderr: Output;
   /** Runs the server until it is told to stop; gives the exit code. */
   serve(config: Config): Promise<number>;
+  /** Ends what watches and follows: Ctrl-C. Never, where it is left out. */
+  readonly interrupted?: AbortSignal;
 }
 
 export interface Output {
   write(text: string): unknown;
+  /** A person looks at it now. */
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  readonly rows?: number;
 }
 
 /** 0 done, 1 failed, 2 the command line itself was wrong. */
@@ -19,4 +25,12 @@ export const exitCodes = { done: 0, failed: 1, usage: 2 } as const;
 /** A command cannot be done, for a reason that its user can see to; the message is all they need. */
 export class CliFailure extends Error {
   override readonly name = 'CliFailure';
+}
+
+/** Told the exit code of a command that did not throw. */
+export type Finish = (exitCode: number) => void;
+
+/** The width that output is made for: the terminal's, or wide enough for a pipe. */
+export function widthOf({ columns, isTTY }: Output): number {
+  return isTTY === true ? (columns ?? 80) : 200;
 }

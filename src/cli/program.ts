@@ -1,10 +1,28 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { ConfigError } from '../config/load.ts';
-import { addConfig } from './config.ts';
-import { addDoctor } from './doctor.ts';
-import { CliFailure, exitCodes, type CliIo } from './io.ts';
-import { addServe } from './serve.ts';
+import { CliFailure, exitCodes, type CliIo, type Finish } from './io.ts';
+
+/**
+ * Every command, a file each. Only the file of the command that is asked for is loaded, so that one that
+ * asks the server a question does not wait for what the server itself needs.
+ */
+const commands: readonly {
+  readonly names: readonly string[];
+  readonly load: () => Promise<(program: Command, io: CliIo, finish: Finish) => void>;
+}[] = [
+  { names: ['serve'], load: async () => (await import('./serve.ts')).addServe },
+  { names: ['stats'], load: async () => (await import('./stats.ts')).addStats },
+  { names: ['top'], load: async () => (await import('./top.ts')).addTop },
+  { names: ['ls', 'inspect'], load: async () => (await import('./ls.ts')).addLs },
+  { names: ['prewarm'], load: async () => (await import('./prewarm.ts')).addPrewarm },
+  { names: ['jobs'], load: async () => (await import('./jobs.ts')).addJobs },
+  { names: ['doctor'], load: async () => (await import('./doctor.ts')).addDoctor },
+  { names: ['config'], load: async () => (await import('./config.ts')).addConfig },
+  {
+    names: ['client-config'],
+    load: async () => (await import('./client-config.ts')).addClientConfig,
+  },
+];
 
 /**
  * Runs one command line.
@@ -13,14 +31,10 @@ import { addServe } from './serve.ts';
  */
 export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
   let exitCode: number = exitCodes.done;
-  const program = newProgram(io);
   const finish = (code: number): void => {
     exitCode = code;
   };
-  addServe(program, io, finish);
-  addDoctor(program, io, finish);
-  addConfig(program, io);
-  for (const command of commandsOf(program)) prepare(command, io);
+  const program = await programFor(argv[0], io, finish);
   try {
     await program.parseAsync([...argv], { from: 'user' });
     return exitCode;
@@ -33,6 +47,7 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
       io.stderr.write(`entrepot: ${error.message}\n`);
       return exitCodes.failed;
     }
+    const { ConfigError } = await import('../config/load.ts');
     if (!(error instanceof ConfigError)) throw error;
     const count = error.problems.length;
     io.stderr.write(
@@ -40,6 +55,22 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
     );
     return exitCodes.failed;
   }
+}
+
+/** @param name of the command that is asked for; all are loaded when there is no such one */
+async function programFor(name: string | undefined, io: CliIo, finish: Finish): Promise<Command> {
+  const program = newProgram(io);
+  const wanted = commands.filter(({ names }) => name !== undefined && names.includes(name));
+  const loaded = await Promise.all(
+    (wanted.length > 0 ? wanted : commands).map(({ load }) => load()),
+  );
+  for (const add of loaded) add(program, io, finish);
+  if (wanted.length === 0) {
+    const { addCompletion } = await import('./completion.ts');
+    addCompletion(program, io, () => programFor(undefined, io, finish));
+  }
+  for (const command of commandsOf(program)) prepare(command, io);
+  return program;
 }
 
 /** The version in package.json, which stands two folders above this file in `src` and in `dist`. */

@@ -1,0 +1,75 @@
+import type { Run, RunWithLog } from '../api/runs.ts';
+import type { AdminClient } from './admin-client.ts';
+import { CliFailure, exitCodes, widthOf, type CliIo } from './io.ts';
+import { duration, painter, percent, progressBar, size } from './text.ts';
+
+/** Lines for a pipe come this often at most. */
+const linesEveryMs = 2_000;
+
+/**
+ * Follows a run to its end: a progress bar on a terminal, lines when piped, the run as JSON at the end
+ * with `json`. Ctrl-C stops following and not the run.
+ * @returns the exit code: 0 when all was done
+ */
+export async function followRun(
+  client: AdminClient,
+  io: CliIo,
+  id: string,
+  json: boolean,
+): Promise<number> {
+  const isTerminal = io.stdout.isTTY === true && !json;
+  let last: RunWithLog | undefined;
+  let toldMs = -Infinity;
+  let toldLines = 0;
+  for await (const run of client.events<RunWithLog>(`/api/v1/runs/${id}/events`, io.interrupted)) {
+    last = run;
+    if (isTerminal) io.stdout.write(`\r${barOf(run, widthOf(io.stdout))}\u001B[K`);
+    else if (!json) {
+      for (const { text } of run.log.slice(toldLines)) io.stdout.write(`${text}\n`);
+      toldLines = run.log.length;
+      if (performance.now() - toldMs < linesEveryMs) continue;
+      toldMs = performance.now();
+      io.stdout.write(`${lineOf(run)}\n`);
+    }
+  }
+  if (isTerminal) io.stdout.write('\r\u001B[K');
+  if (last === undefined) throw new CliFailure('the server ended the stream before the run began');
+  if (json) io.stdout.write(`${JSON.stringify(last, undefined, 2)}\n`);
+  else io.stdout.write(`${endOf(last, io)}\n`);
+  if (io.interrupted?.aborted === true && last.endedAt === null) return exitCodes.failed;
+  return last.state === 'succeeded' ? exitCodes.done : exitCodes.failed;
+}
+
+function barOf(run: Run, width: number): string {
+  const { bytesDone, bytesTotal, imagesDone, imagesTotal } = run.progress;
+  const share = bytesTotal === 0 ? 0 : bytesDone / bytesTotal;
+  const left = run.secondsLeft === null ? '' : `, ${duration(Math.ceil(run.secondsLeft))} left`;
+  const text =
+    run.state === 'waiting'
+      ? ` waits: ${run.reason ?? ''}`
+      : ` ${percent(share)}  ${size(bytesDone)} of ${size(bytesTotal)}, ${size(run.bytesPerSecond)}/s${left}  ${imagesDone}/${imagesTotal} images`;
+  const barWidth = Math.max(8, Math.min(30, width - text.length - 3));
+  return `${progressBar(share, barWidth)}${text}`.slice(0, width - 1);
+}
+
+export function lineOf(run: Run): string {
+  const { bytesDone, bytesTotal, imagesDone, imagesTotal, blobsDone, blobsTotal } = run.progress;
+  const state = run.reason === null ? run.state : `${run.state}: ${run.reason}`;
+  return `${state}; ${imagesDone} of ${imagesTotal} images, ${blobsDone} of ${blobsTotal} blobs, ${size(bytesDone)} of ${size(bytesTotal)}`;
+}
+
+function endOf(run: RunWithLog, io: CliIo): string {
+  const paint = painter(io.stdout, io.env);
+  const lines = run.errors.map(
+    ({ object, message }) => `${paint('red', '✗')} ${object}: ${message}`,
+  );
+  const seconds =
+    run.startedAt === null || run.endedAt === null
+      ? 0
+      : (Date.parse(run.endedAt) - Date.parse(run.startedAt)) / 1000;
+  const mark = run.state === 'succeeded' ? paint('green', '✓') : paint('yellow', '!');
+  if (run.isDryRun) lines.push(...run.log.map(({ text }) => `  ${text}`));
+  lines.push(`${mark} ${lineOf(run)} in ${duration(seconds)}`);
+  if (run.endedAt === null) lines.push(`The run goes on: entrepot jobs log ${run.id}`);
+  return lines.join('\n');
+}

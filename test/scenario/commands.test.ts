@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { imagesIn } from '../../src/cli/image-files.ts';
+import { runCli } from '../../src/cli/program.ts';
+import { get } from '../kit/clients.ts';
+import { makeImage } from '../kit/images.ts';
+import { startMirror, type TestMirror } from '../kit/mirror.ts';
+import { startScriptedRegistry } from '../kit/scripted-registry.ts';
+import { temporaryFolder } from '../kit/temporary-folder.ts';
+
+const image = makeImage({ seed: 'cli', layers: [50_000] });
+
+async function run(
+  mirror: TestMirror,
+  ...argv: string[]
+): Promise<{ exitCode: number; out: string; err: string }> {
+  let out = '';
+  let err = '';
+  const exitCode = await runCli(argv, {
+    env: { ENTREPOT_SERVER: mirror.adminUrl, TAG: '1' },
+    stdout: { write: (text) => (out += text) },
+    stderr: { write: (text) => (err += text) },
+    serve: () => Promise.resolve(0),
+  });
+  return { exitCode, out, err };
+}
+
+const compose = `
+services:
+  web: { image: "app:\${TAG:-9}", ports: ["80:80"] }
+  again: { image: app:1 }
+  built: { build: . }
+`;
+
+const kubernetes = `
+apiVersion: apps/v1
+kind: Deployment
+spec:
+  template:
+    spec:
+      initContainers: [{ name: init, image: busybox:1 }]
+      containers: [{ name: app, image: ghcr.io/o/app:2 }]
+---
+apiVersion: v1
+kind: List
+items:
+  - kind: CronJob
+    spec: { jobTemplate: { spec: { template: { spec: { containers: [{ image: quay.io/a/b:3 }] } } } } }
+---
+# nothing in this one
+`;
+
+describe('the images that a file names', () => {
+  test('are found in compose files, with variables', () => {
+    assert.deepEqual(imagesIn(compose, 'f', { TAG: '1' }), ['app:1']);
+    assert.deepEqual(imagesIn(compose, 'f', {}), ['app:9', 'app:1']);
+  });
+
+  test('are found in Kubernetes manifests of all kinds', () => {
+    assert.deepEqual(imagesIn(kubernetes, 'f', {}), [
+      'busybox:1',
+      'ghcr.io/o/app:2',
+      'quay.io/a/b:3',
+    ]);
+  });
+
+  test('are found in a list', () => {
+    assert.deepEqual(imagesIn('# mine\napp:1\nghcr.io/o/i:2 # two\n\napp:1\n', 'f', {}), [
+      'app:1',
+      'ghcr.io/o/i:2',
+    ]);
+  });
+
+  test('or it is said what the file should be', () => {
+    assert.throws(() => imagesIn('a: 1', 'f.yml', {}), /f\.yml names no image/);
+    assert.throws(() => imagesIn('a: [1', 'f.yml', {}), /f\.yml is no YAML/);
+  });
+});
+
+describe('commands against a running server', () => {
+  test('prewarm, ls, inspect, stats, jobs', async () => {
+    await using folder = await temporaryFolder();
+    await using upstream = await startScriptedRegistry();
+    await using mirror = await startMirror({ upstream });
+    upstream.add('library/app', image, '1');
+    const file = join(folder.path, 'compose.yml');
+    await writeFile(file, compose);
+
+    const warmed = await run(mirror, 'prewarm', '-f', file);
+    assert.deepEqual([warmed.exitCode, warmed.err], [0, '']);
+    assert.match(warmed.out, /✓ succeeded; 1 of 1 images, 2 of 2 blobs/);
+    const again = await run(mirror, 'prewarm', 'app:1', '--json');
+    assert.equal((JSON.parse(again.out) as { state: string }).state, 'succeeded');
+    const missing = await run(mirror, 'prewarm', 'app:2');
+    assert.deepEqual(
+      [missing.exitCode, missing.out.includes('✗ docker.io/library/app:2')],
+      [1, true],
+    );
+
+    assert.match((await run(mirror, 'ls')).out, /REPOSITORY +TAGS\ndocker\.io\/library\/app +1/);
+    assert.match((await run(mirror, 'ls', 'app', '--history')).out, /1 +sha256:[0-9a-f]{12}.*ago/);
+    assert.equal((await run(mirror, 'ls', 'other')).exitCode, 1);
+    const shown = await run(mirror, 'inspect', 'app:1');
+    assert.match(shown.out, new RegExp(`^${image.manifest.digest}\nimage, .*; all of it is here`));
+
+    await get(`${mirror.url}/v2/app/manifests/1`);
+    const stats = await run(mirror, 'stats');
+    assert.match(stats.out, /hit ratio +100\.0 %/);
+    assert.match(stats.out, /docker\.io\/library\/app +1 /);
+    const json = await run(mirror, 'stats', '--json');
+    assert.equal((JSON.parse(json.out) as { requests: { total: number } }).requests.total, 1);
+
+    const jobs = await run(mirror, 'jobs');
+    assert.match(jobs.out, /JOB +SCHEDULE +NEXT +LAST\nprewarm +by hand/);
+    const id = (JSON.parse(again.out) as { id: string }).id;
+    assert.match(
+      (await run(mirror, 'jobs', 'log', id.slice(0, 8))).out,
+      /docker\.io\/library\/app:1: is here/,
+    );
+    const ended = await run(mirror, 'jobs', 'cancel', id);
+    assert.deepEqual([ended.exitCode, /has ended already/.test(ended.err)], [1, true]);
+  });
+
+  test('client-config names this mirror and its upstreams in each client’s own words', async () => {
+    await using upstream = await startScriptedRegistry();
+    await using mirror = await startMirror({
+      upstream,
+      config: { upstreams: { 'ghcr.io': { urls: [upstream.url] } } },
+    });
+    const texts: [client: string, found: RegExp[]][] = [
+      [
+        'docker',
+        [
+          /"registry-mirrors": \[\n\s+"http:\/\/10\.0\.0\.5:5000"/,
+          /docker pull 10\.0\.0\.5:5000\/ghcr\.io\//,
+        ],
+      ],
+      [
+        'containerd',
+        [
+          /certs\.d\/ghcr\.io\/hosts\.toml/,
+          /\[host\."http:\/\/10\.0\.0\.5:5000"\]/,
+          /registry-1\.docker\.io/,
+        ],
+      ],
+      [
+        'podman',
+        [/prefix = "ghcr\.io"/, /location = "10\.0\.0\.5:5000\/ghcr\.io"\ninsecure = true/],
+      ],
+      ['crio', [/systemctl restart crio/]],
+      ['buildkit', [/mirrors = \["10\.0\.0\.5:5000"\]/, /http = true/]],
+      ['k3s', [/registries\.yaml/, /endpoint:\n\s+- "http:\/\/10\.0\.0\.5:5000"/]],
+    ];
+    for (const [client, found] of texts) {
+      const { exitCode, out } = await run(
+        mirror,
+        'client-config',
+        client,
+        '-m',
+        'http://10.0.0.5:5000',
+      );
+      assert.equal(exitCode, 0);
+      for (const one of found) assert.match(out, one, client);
+    }
+    assert.match(
+      (await run(mirror, 'client-config', 'emacs')).err,
+      /not one of docker, containerd/,
+    );
+  });
+
+  test('completion knows every command', async () => {
+    await using upstream = await startScriptedRegistry();
+    await using mirror = await startMirror({ upstream });
+    for (const shell of ['bash', 'zsh', 'fish']) {
+      const { out } = await run(mirror, 'completion', shell);
+      for (const word of ['stats', 'prewarm', 'client-config', 'cancel', 'watch']) {
+        assert.ok(out.includes(word), `${shell}: ${word}`);
+      }
+    }
+  });
+});
