@@ -5,11 +5,14 @@ import type { Priority } from '../base/limiter.ts';
 import type { Reader } from '../base/reader.ts';
 import type { Pace } from '../base/token-bucket.ts';
 import type { Digest } from '../oci/digest.ts';
+import { MirrorError } from '../oci/errors.ts';
 import type { Repository } from '../oci/reference.ts';
 import type { BlobStore, StoredBlob } from '../store/blob-store.ts';
+import { chunkBytes } from '../store/chunk-cache.ts';
 import type { Ingest } from '../store/ingest.ts';
-import type { Upstream } from '../upstream/upstream.ts';
+import type { BlobBody, Upstream } from '../upstream/upstream.ts';
 import type { LanePace } from './lane.ts';
+import { Segments } from './segments.ts';
 
 /** What an upstream's settings say about fills. Bytes, bytes a second, milliseconds. */
 export interface FillPolicy extends LanePace {
@@ -59,4 +62,34 @@ export function growingContent(digest: Digest, ingest: Ingest, leave: () => void
       isOpen = false;
     },
   };
+}
+
+/** @throws MirrorError UPSTREAM_INVALID when upstream announces another size than is known */
+export function needSize(
+  { body, sizeBytes }: BlobBody,
+  digest: Digest,
+  knownBytes: number | undefined,
+): void {
+  if (knownBytes === undefined || sizeBytes === undefined || sizeBytes === knownBytes) return;
+  body.destroy();
+  throw new MirrorError(
+    'UPSTREAM_INVALID',
+    `upstream announces ${sizeBytes} bytes for ${digest}; it has ${knownBytes}`,
+  );
+}
+
+/** The body, when it can bring a blob from `position` on; else it is let go. */
+export function bodyFrom(body: BlobBody, position: number): BlobBody | undefined {
+  if (body.start <= position) return body;
+  body.body.destroy();
+  return undefined;
+}
+
+/** Who is to bring what; without a size nothing can be divided: one connection then, to the end. */
+export function segmentsOf(
+  ingest: Ingest,
+  sizeBytes: number | undefined,
+  { connectionsPerBlob }: FillPolicy,
+): Segments {
+  return new Segments(sizeBytes ?? Infinity, connectionsPerBlob, chunkBytes, ingest.filled());
 }

@@ -9,10 +9,17 @@ import type { Ingest } from '../store/ingest.ts';
 import type { BlobBody } from '../upstream/upstream.ts';
 import { FillAudience } from './fill-audience.ts';
 import { isProgress, isTooFarAhead, isWorthEnding, paysToWiden } from './fill-decisions.ts';
-import { growingContent, type FillParts, type FillProgress } from './fill-parts.ts';
+import {
+  type FillParts,
+  type FillProgress,
+  bodyFrom,
+  segmentsOf,
+  growingContent,
+  needSize,
+} from './fill-parts.ts';
 import { Lane } from './lane.ts';
 import { afterFailure, asUpstreamError, pause } from './retry.ts';
-import { Segments, type Segment } from './segments.ts';
+import type { Segment, Segments } from './segments.ts';
 
 /** How often a running fill looks at its connections. */
 const lookMs = 50;
@@ -162,13 +169,21 @@ export class Fill {
     };
   }
 
-  /** The open GET from byte 0, so that the first byte is as early as upstream's. */
+  /**
+   * The open GET from byte 0, so that the first byte is as early as upstream's; from where a killed
+   * process came, when that is worth it.
+   */
   async #firstBody(): Promise<BlobBody> {
+    let rest = this.#parts.store.resumable(this.digest);
     // One attempt fewer than for a transfer that broke: a client waits for headers meanwhile.
     for (let attempts = 2; ; attempts += 1) {
       try {
-        return await this.#fetch(undefined);
+        return await this.#fetch(rest);
       } catch (error) {
+        if (rest !== undefined && isMirrorError(error, 'UPSTREAM_INVALID')) {
+          rest = undefined;
+          continue;
+        }
         // Known to be down: the client may go on at once.
         if (this.#parts.upstream.isDown) throw error;
         await this.#waitBeforeNext(error, attempts, 0);
@@ -187,8 +202,7 @@ export class Fill {
       throw error;
     }
     const ingest = this.#ingest;
-    // Without a size nothing can be divided: one connection then, to the end.
-    this.#segments = new Segments(sizeBytes ?? Infinity, policy.connectionsPerBlob, chunkBytes);
+    this.#segments = segmentsOf(ingest, sizeBytes, policy);
     this.#refusesRanges = sizeBytes === undefined;
     ingest.onWaiting = (position) => this.#demand(position);
     void ingest.sizeKnown.then(
@@ -200,7 +214,8 @@ export class Fill {
       this.#idle.resolve();
     } else {
       if (!body.acceptsRanges) this.#refusesRanges = true;
-      this.#startLane(this.#segments.takeAll()!, body);
+      const first = this.#segments.takeAll()!;
+      this.#startLane(first, bodyFrom(body, first.position));
     }
     return ingest;
   }
@@ -275,13 +290,10 @@ export class Fill {
   }
 
   async #pump(segment: Segment, body: BlobBody, ingest: Ingest): Promise<void> {
-    const lane = new Lane({
-      segment,
-      body,
-      ingest,
-      clock: this.#parts.clock,
-      pace: (bytes) => this.#pace(bytes),
-    });
+    const { clock, policy } = this.#parts;
+    const pace = (bytes: number): Promise<void> | undefined =>
+      policy.bandwidth?.take(bytes, () => this.#priority(), this.#abort.signal);
+    const lane = new Lane({ segment, body, ingest, clock, pace });
     this.#lanes.set(segment, lane);
     try {
       await lane.pump();
@@ -300,14 +312,7 @@ export class Fill {
       priority: () => this.#priority(),
     });
     this.#connections += 1;
-    const known = this.#announcedBytes;
-    if (known !== undefined && body.sizeBytes !== undefined && body.sizeBytes !== known) {
-      body.body.destroy();
-      throw new MirrorError(
-        'UPSTREAM_INVALID',
-        `upstream announces ${body.sizeBytes} bytes for ${digest}; it has ${known}`,
-      );
-    }
+    needSize(body, digest, this.#announcedBytes);
     if (part === undefined || body.start === part.start) return body;
     this.#refusesRanges = true;
     if (this.#laneTasks <= 1) return body;
@@ -328,11 +333,6 @@ export class Fill {
       attempt: attempts,
     });
     await pause(decision.afterMs, this.#abort.signal);
-  }
-
-  #pace(bytes: number): Promise<void> | undefined {
-    const { bandwidth } = this.#parts.policy;
-    return bandwidth?.take(bytes, () => this.#priority(), this.#abort.signal);
   }
 
   /** What nobody waits for any more is at least nobody's hurry. */

@@ -45,13 +45,16 @@ export class ManifestShelf {
 
   /** What is in memory for that repository. */
   findHot(repository: Repository, digest: Digest): HeldManifest | undefined {
-    return this.#held.get(`${repositoryKey(repository)}@${digest}`);
+    const held = this.#held.get(`${repositoryKey(repository)}@${digest}`);
+    // The file goes by its use, and is not read for this one.
+    if (held !== undefined) this.#store.touch(digest);
+    return held;
   }
 
   /** Held here and linked to this repository. */
   async find(repository: Repository, digest: Digest): Promise<HeldManifest | undefined> {
     const key = `${repositoryKey(repository)}@${digest}`;
-    const hot = this.#held.get(key);
+    const hot = this.findHot(repository, digest);
     if (hot !== undefined) return hot;
     const link = await this.#links.find(repository, digest);
     if (link === undefined) return undefined;

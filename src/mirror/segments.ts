@@ -25,11 +25,20 @@ export class Segments {
   /** Fetched, or being fetched by a running segment. */
   readonly #claimed = new Intervals();
 
-  /** @param alignBytes segments begin at multiples of this */
-  constructor(sizeBytes: number, connections: number, alignBytes: number) {
+  /**
+   * @param alignBytes segments begin at multiples of this
+   * @param filled what is here already
+   */
+  constructor(
+    sizeBytes: number,
+    connections: number,
+    alignBytes: number,
+    filled: readonly ByteRange[] = [],
+  ) {
     this.#sizeBytes = sizeBytes;
     this.#connections = connections;
     this.#alignBytes = alignBytes;
+    for (const { start, end } of filled) this.#claimed.add(start, end);
   }
 
   get running(): ReadonlySet<Segment> {

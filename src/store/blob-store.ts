@@ -1,3 +1,4 @@
+import type { ByteRange } from '../base/intervals.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Content } from './content.ts';
@@ -19,10 +20,10 @@ export interface BlobStore {
   /** It was used without being read here: it goes later. */
   touch(digest: Digest): void;
   /**
-   * Bytes from byte 0 on that an earlier process has left of it, when they are worth going on with: the
-   * next `ingest` of it, with the same size, has them filled.
+   * What is missing of a blob that an earlier process left unfinished, from the first gap to its end,
+   * when the rest is worth going on with: the next `ingest` of it, with that size, has it filled.
    */
-  resumableBytes(digest: Digest): number;
+  resumable(digest: Digest): ByteRange | undefined;
   /** Everything that is committed, in no order, as the disk has it. */
   walk(): AsyncIterable<WalkedBlob>;
 }

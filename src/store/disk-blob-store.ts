@@ -1,16 +1,14 @@
 import path from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import type { Observe } from '../base/events.ts';
+import type { ByteRange } from '../base/intervals.ts';
 import { algorithmOf, type Digest } from '../oci/digest.ts';
 import { MirrorError } from '../oci/errors.ts';
 import type { BlobStore, StoredBlob, StoreUsage, WalkedBlob } from './blob-store.ts';
 import type { ChunkCache } from './chunk-cache.ts';
 import type { Disk } from './disk.ts';
-import type { Eviction, EvictionPolicy, Resident } from './eviction/eviction.ts';
-import { evictionBy } from './eviction/tiered.ts';
+import type { EvictionPolicy, Resident } from './eviction/eviction.ts';
 import { digestOfPath, occupiedBytesOf, pathOfBlob } from './folder/layout.ts';
-import { Recency } from './folder/recency.ts';
-import { scanBlobs } from './folder/scan.ts';
 import { walkFolder } from './folder/walk-folder.ts';
 import type { Hashing } from './hashing.ts';
 import { Ingest } from './ingest.ts';
@@ -18,6 +16,7 @@ import { OpenBlobs } from './open-blobs.ts';
 import { OpenFile } from './open-file.ts';
 import { PartialFile } from './partial-file.ts';
 import { Partials, type Partial } from './partials.ts';
+import { Residents, type Foreign } from './residents.ts';
 import { Space, type DiskBudget, type Reservation } from './space.ts';
 import { OpenStoredBlob, type OpenBlob } from './stored-blob.ts';
 import type { Checksums } from './verify/checksums.ts';
@@ -54,15 +53,12 @@ export class DiskBlobStore implements BlobStore {
   readonly #clock: Clock;
   readonly #observe: Observe;
   readonly #verifier: Verifier;
-  readonly #eviction: Eviction;
+  readonly #residents: Residents;
   readonly #space: Space;
   readonly #partials: Partials;
-  readonly #recency: Recency;
   readonly #shards = new Set<string>();
   readonly #open: OpenBlobs;
   readonly #counted = Promise.withResolvers<void>();
-  /** Used since the start, before what was used earlier is known. */
-  #usedEarly: Set<Digest> | undefined = new Set();
   #isPinned: (digest: Digest) => boolean = () => false;
   #lastPartial = 0;
 
@@ -76,23 +72,23 @@ export class DiskBlobStore implements BlobStore {
     this.#observe = observe;
     this.#verifier = parts.verifier;
     this.#verifier.onCondemned = (digest) => this.#forget(digest);
-    this.#eviction = evictionBy(parts.eviction, () => this.#space.budget.maxBytes);
-    this.#recency = new Recency({
-      file: this.#recencyFile,
+    this.#residents = new Residents({
+      folder,
       clock,
       observe,
-      storedBytes: () => (this.#isCounted ? this.#eviction.usedBytes : undefined),
+      policy: parts.eviction,
+      budgetBytes: () => this.#space.budget.maxBytes,
     });
     this.#space = new Space({
       folder,
       disk,
       budget: parts.budget,
-      eviction: this.#eviction,
+      eviction: this.#residents.eviction,
       mustStay: (digest) => this.#isPinned(digest) || this.#open.isInUse(digest),
       remove: (resident) => this.#removeVictim(resident),
       counted: this.#counted.promise,
       heldBytes: () => parts.verifier.heldBytes,
-      assumedBytes: this.#recency.lastStoredBytes ?? Infinity,
+      assumedBytes: this.#residents.lastStoredBytes ?? Infinity,
     });
     this.#partials = new Partials({ folder, disk, space: this.#space });
     this.#open = new OpenBlobs(disk, parts.cache, parts.verifier);
@@ -111,13 +107,13 @@ export class DiskBlobStore implements BlobStore {
         throw this.#diskFailed('statfs', 'the cache disk does not answer', cause);
       });
     return {
-      usedBytes: this.#eviction.usedBytes,
+      usedBytes: this.#residents.eviction.usedBytes,
       reservedBytes: this.#space.reservedBytes,
       maxBytes: this.#space.budget.maxBytes,
       freeBytes,
       totalBytes,
-      blobs: this.#eviction.count,
-      isCounted: this.#isCounted,
+      blobs: this.#residents.eviction.count,
+      isCounted: this.#residents.isCounted,
     };
   }
 
@@ -137,7 +133,7 @@ export class DiskBlobStore implements BlobStore {
 
   /** What is known of all blobs, without a look at the disk; complete once the disk is counted. */
   residents(): Resident[] {
-    return [...this.#eviction.residents()];
+    return [...this.#residents.eviction.residents()];
   }
 
   async find(digest: Digest): Promise<StoredBlob | undefined> {
@@ -157,14 +153,11 @@ export class DiskBlobStore implements BlobStore {
   }
 
   touch(digest: Digest): void {
-    const resident = this.#eviction.touch(digest, this.#clock.wallMs());
-    if (resident === undefined) return;
-    this.#usedEarly?.add(digest);
-    this.#recency.used(resident);
+    this.#residents.touch(digest);
   }
 
-  resumableBytes(digest: Digest): number {
-    return this.#partials.prefixBytes(digest);
+  resumable(digest: Digest): ByteRange | undefined {
+    return this.#partials.missing(digest);
   }
 
   async ingest(digest: Digest, sizeBytes: number | undefined): Promise<Ingest> {
@@ -214,7 +207,7 @@ export class DiskBlobStore implements BlobStore {
     for await (const { name, folder, sizeBytes, usedMs } of walkFolder(this.#blobsFolder)) {
       const digest = digestOfPath(path.join(folder, name));
       if (digest === undefined) continue;
-      yield { digest, size: sizeBytes, usedMs: this.#eviction.find(digest)?.usedMs ?? usedMs };
+      yield { digest, size: sizeBytes, usedMs: this.#residents.find(digest)?.usedMs ?? usedMs };
     }
   }
 
@@ -225,25 +218,15 @@ export class DiskBlobStore implements BlobStore {
    */
   async settleIn(leftovers: readonly string[], signal: AbortSignal): Promise<void> {
     const startMs = performance.now();
-    let foreign: { foreignFiles: number; foreign: readonly string[] } | undefined;
+    let foreign: Foreign = { foreignFiles: 0, foreign: [] };
     try {
-      const order = { blobsFolder: this.#blobsFolder, recencyFile: this.#recencyFile };
-      for await (const batch of scanBlobs(order, signal)) {
-        for (const resident of batch.blobs) {
-          if (this.#eviction.find(resident.digest) === undefined) this.#eviction.admit(resident);
-        }
-        foreign = batch;
-      }
+      foreign = await this.#residents.count(signal);
     } catch (error) {
       if (signal.aborted) return;
       // What is not counted is found when it is asked for; minFree holds all the same.
       this.#diskFailed('count', 'the cache disk could not be counted', error);
     }
-    const blobs = this.#eviction.count;
-    const sizeBytes = this.#eviction.usedBytes;
-    const early = this.#usedEarly ?? [];
-    this.#usedEarly = undefined;
-    for (const digest of early) this.touch(digest);
+    const { count: blobs, usedBytes: sizeBytes } = this.#residents.eviction;
     this.#counted.resolve();
     const durationMs = performance.now() - startMs;
     const { removed, resumable } = await this.#partials.recover(
@@ -257,8 +240,8 @@ export class DiskBlobStore implements BlobStore {
       sizeBytes,
       removedPartials: removed,
       resumablePartials: resumable,
-      foreignFiles: foreign?.foreignFiles ?? 0,
-      foreign: foreign?.foreign ?? [],
+      foreignFiles: foreign.foreignFiles,
+      foreign: foreign.foreign,
       durationMs,
     });
   }
@@ -268,38 +251,25 @@ export class DiskBlobStore implements BlobStore {
     this.#counted.resolve();
     await this.#space.idle();
     this.#open.close();
-    await this.#recency.close();
+    await this.#residents.close();
   }
 
   get #blobsFolder(): string {
     return path.join(this.#folder, 'blobs');
   }
 
-  get #recencyFile(): string {
-    return path.join(this.#folder, 'recency.db');
-  }
-
-  get #isCounted(): boolean {
-    return this.#usedEarly === undefined;
-  }
-
   /** Answers it held once for the caller. */
   async #openBlob(digest: Digest): Promise<OpenBlob | undefined> {
     try {
       const blob = await this.#open.open(digest, pathOfBlob(this.#folder, digest));
-      if (blob !== undefined) this.#count(digest, blob);
+      if (blob !== undefined) this.#residents.add(digest, blob.sizeBytes, blob.occupiedBytes);
       return blob;
     } catch (error) {
       // A disk that cannot be read is a miss: the content still comes from upstream.
       if (!isMissing(error)) this.#diskFailed('open', 'a cached blob could not be opened', error);
-      else this.#eviction.forget(digest);
+      else this.#residents.forget(digest);
       return undefined;
     }
-  }
-
-  #count(digest: Digest, { sizeBytes, occupiedBytes }: OpenBlob): void {
-    if (this.#eviction.find(digest) !== undefined) return;
-    this.#eviction.admit({ digest, sizeBytes, occupiedBytes, usedMs: this.#clock.wallMs() });
   }
 
   /** write (done) → fdatasync → rename → fsync of the folder: after a power cut, all of it or nothing. */
@@ -326,8 +296,8 @@ export class DiskBlobStore implements BlobStore {
     const { sizeBytes } = checksums;
     const blob = { sizeBytes, occupiedBytes: occupiedBytesOf(sizeBytes), open };
     this.#open.keep(digest, blob);
-    this.#eviction.forget(digest);
-    this.#count(digest, blob);
+    this.#residents.forget(digest);
+    this.#residents.add(digest, blob.sizeBytes, blob.occupiedBytes);
     this.touch(digest);
     partial.reservation.settle();
     await this.#disk.syncFolder(folder);
@@ -371,15 +341,14 @@ export class DiskBlobStore implements BlobStore {
     try {
       await this.remove(digest);
     } catch {
-      this.#eviction.admit(resident);
+      this.#residents.eviction.admit(resident);
       return;
     }
     this.#observe({ kind: 'evicted', digest, sizeBytes });
   }
 
   #forget(digest: Digest): void {
-    this.#eviction.forget(digest);
-    this.#recency.forget(digest);
+    this.#residents.forget(digest);
     this.#open.forget(digest);
   }
 

@@ -71,14 +71,12 @@ export class Partials {
     this.#space = parts.space;
   }
 
-  get count(): number {
-    return this.#kept.size;
-  }
-
-  /** Bytes from byte 0 on that are here of a blob. */
-  prefixBytes(digest: Digest): number {
-    const first = this.#kept.get(digest)?.filled[0];
-    return first?.start === 0 ? first.end : 0;
+  /** From the first gap of one that is kept to its end. */
+  missing(digest: Digest): ByteRange | undefined {
+    const partial = this.#kept.get(digest);
+    const first = partial?.filled[0];
+    if (partial === undefined || first === undefined) return undefined;
+    return { start: first.start === 0 ? first.end : 0, end: partial.sizeBytes };
   }
 
   /** Hands one over, for going on with it; of another size than expected it is thrown away. */
@@ -114,7 +112,8 @@ export class Partials {
     isStored: (digest: Digest) => Promise<boolean>,
   ): Promise<{ resumable: number; removed: number }> {
     let found = 0;
-    for (const folder of [...folders, this.#folder]) {
+    // Its own folder first: what comes later is moved there.
+    for (const folder of [this.#folder, ...folders]) {
       for (const name of await fs.promises.readdir(folder).catch(() => [])) {
         const file = path.join(folder, name);
         if (name.endsWith('.json') || name.endsWith('.json.new')) continue;

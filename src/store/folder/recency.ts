@@ -15,7 +15,9 @@ const blobEveryMs = 60_000;
 const batchSize = 500;
 
 /**
- * When each blob was last used, kept across restarts to the minute, and how much was stored. It is a
+ * When each blob was last used, kept across restarts, and how much was stored. What is used again and
+ * again is written as used for the minute to come, in which it is not written: so it never looks older
+ * than what was used once meanwhile. It is a
  * cache of what happened, not of the content: without it the order is that of the files' times. Writes
  * are never synced, so a power cut may cost it; a killed process does not.
  */
@@ -25,6 +27,8 @@ export class Recency {
   readonly #observe: Observe;
   readonly #storedBytes: () => number | undefined;
   readonly #used = new Map<Digest, Resident>();
+  /** Of those, used more than once in the last minute. */
+  readonly #again = new Set<Digest>();
   readonly #forgotten = new Set<Digest>();
   /** What was written less than `blobEveryMs` ago; the oldest first. */
   readonly #written = new Map<Digest, number>();
@@ -53,12 +57,15 @@ export class Recency {
   }
 
   used(resident: Resident): void {
-    this.#used.set(resident.digest, resident);
-    this.#forgotten.delete(resident.digest);
+    const { digest } = resident;
+    if (this.#used.has(digest) || this.#written.has(digest)) this.#again.add(digest);
+    this.#used.set(digest, resident);
+    this.#forgotten.delete(digest);
   }
 
   forget(digest: Digest): void {
     this.#used.delete(digest);
+    this.#again.delete(digest);
     this.#written.delete(digest);
     this.#forgotten.add(digest);
   }
@@ -103,7 +110,9 @@ export class Recency {
       database.exec('BEGIN');
       try {
         for (const { digest, usedMs } of used) {
-          if (this.#used.has(digest)) put.run(keyOf(digest), Math.round(usedMs));
+          if (!this.#used.has(digest)) continue;
+          const aheadMs = this.#again.has(digest) ? blobEveryMs : 0;
+          put.run(keyOf(digest), Math.round(usedMs + aheadMs));
         }
         for (const digest of forgotten) {
           if (this.#forgotten.has(digest)) drop.run(keyOf(digest));
@@ -119,6 +128,7 @@ export class Recency {
     });
     for (const { digest } of used) {
       if (this.#used.delete(digest)) this.#written.set(digest, nowMs);
+      this.#again.delete(digest);
     }
     for (const digest of forgotten) this.#forgotten.delete(digest);
   }

@@ -49,7 +49,8 @@ class Found {
       const hex = this.#keys.toString('hex', start, start + hexLength / 2);
       const digest = findDigest(`${hexLength === 64 ? 'sha256' : 'sha512'}:${hex}`);
       if (digest === undefined) throw new Error(`${hex} was a digest before`);
-      return { digest, sizeBytes, occupiedBytes, usedMs };
+      // What was used again and again is written ahead of its time.
+      return { digest, sizeBytes, occupiedBytes, usedMs: Math.min(usedMs, Date.now()) };
     });
   }
 
