@@ -237,6 +237,7 @@ export class Manifests {
   ): Promise<Resolved> {
     return this.#patience.ask({
       registry: repository.registry,
+      key: `${repository.name}:${tag}`,
       isDown: upstream.isDown,
       budgetMs: revalidateTimeoutMs,
       ask: () => upstream.resolve(repository.name, { tag }, {}),

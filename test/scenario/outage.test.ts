@@ -244,6 +244,28 @@ test('an upstream that is slow, and not down: the copy comes soon, and is confir
   assert.equal(upstream.count({ method: 'HEAD', reference: '1', repository: 'library/app' }), 1);
 });
 
+test('one tag that hangs holds up no other: those are confirmed as before', async () => {
+  await using upstream = await startScriptedRegistry();
+  const timeouts = { revalidate: '200ms' };
+  await using mirror = await startFilledMirror(upstream, { timeouts });
+  upstream.add('library/app', image, 'hung');
+  const hung = `${mirror.url}/v2/library/app/manifests/hung`;
+  await get(hung);
+  upstream.script({ when: { reference: 'hung' }, do: { holdUntil: new Promise(() => {}) } });
+
+  const late = await get(hung);
+  const again = await get(hung);
+  const other = await get(`${mirror.url}/v2/library/app/manifests/1`);
+
+  assert.deepEqual([late.headers['x-cache'], again.headers['x-cache']], ['STALE', 'STALE']);
+  assert.ok(again.totalMs < 50, `${again.totalMs} ms`);
+  assert.equal(other.status, 200);
+  await until('the other tag to be asked for', () =>
+    upstream.count({ reference: '1', method: 'HEAD' }),
+  );
+  assert.equal(upstream.count({ reference: 'hung', method: 'HEAD' }), 1);
+});
+
 test('a list of tags that hangs is the last known one', async () => {
   await using upstream = await startScriptedRegistry();
   const settings = { tagTtl: '0', timeouts: { revalidate: '1s' } };
