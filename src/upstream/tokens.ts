@@ -13,8 +13,8 @@ export interface Credentials {
 }
 
 /**
- * Sends the GET for a token, or the POST when there is a form. Follows no redirect, reads at most 1 MiB of answer, stops with the signal;
- * may throw anything, which counts as no answer.
+ * Sends the GET for a token, or the POST when there is a form. Follows no redirect, reads at most 1 MiB
+ * of answer, stops with the signal; may throw anything, which counts as no answer.
  */
 export type FetchToken = (
   url: string,
@@ -143,7 +143,8 @@ export class TokenSource {
 
   /**
    * The header after a 403: a new token, for what the refused one was granted may have changed since.
-   * Undefined when the refused one was no token that was kept.
+   * Who was refused with a token that has been replaced meanwhile gets its successor. Undefined when
+   * there is nothing to send but what was refused.
    * @throws as `authorizationFor`
    */
   async authorizationAnew(
@@ -152,9 +153,9 @@ export class TokenSource {
     signal?: AbortSignal,
   ): Promise<string | undefined> {
     const stale = [...this.#tokens].find(([, { header }]) => header === refused);
-    if (stale === undefined) return undefined;
-    this.#tokens.delete(stale[0]);
-    return this.authorizationFor(scope, signal);
+    if (stale !== undefined) this.#tokens.delete(stale[0]);
+    const header = await this.authorizationFor(scope, signal);
+    return header === refused ? undefined : header;
   }
 
   async #token(want: Want, signal: AbortSignal | undefined): Promise<Token> {

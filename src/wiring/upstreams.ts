@@ -11,7 +11,7 @@ import { RememberingUpstream } from '../mirror/remembering-upstream.ts';
 import type { LinkStore } from '../store/names.ts';
 import { accountKey } from '../upstream/account.ts';
 import { dockerConfigCredentials } from '../upstream/credentials/docker-config.ts';
-import { findWithHelper, remembered, runHelper } from '../upstream/credentials/helper.ts';
+import { findWithHelper, rememberedRuns, runHelper } from '../upstream/credentials/helper.ts';
 import type { Examinable } from '../upstream/examination/upstream.ts';
 import { Connections, type TlsMaterial } from '../upstream/network/connections.ts';
 import { proxyPolicy } from '../upstream/network/proxies.ts';
@@ -118,10 +118,11 @@ function credentialsOf(
   const { name, username, password, dockerConfig, credentialHelper } = settings;
   if (dockerConfig !== undefined) {
     const path = atHome(dockerConfig);
-    return remembered(dockerConfigCredentials({ path, registry: name, run: runHelper }), clock);
+    return dockerConfigCredentials({ path, registry: name, run: rememberedRuns(runHelper, clock) });
   }
   if (credentialHelper !== undefined) {
-    return remembered(() => findWithHelper(credentialHelper, name, runHelper), clock);
+    const run = rememberedRuns(runHelper, clock);
+    return () => findWithHelper(credentialHelper, name, run);
   }
   return async () => {
     if (username === undefined || password === undefined) return undefined;

@@ -237,13 +237,20 @@ test('the login that Docker keeps is used, and a new one as soon as it is there'
   await mkdir(folder.path, { recursive: true });
   await writeFile(config, JSON.stringify({ auths: { 'https://index.docker.io/v1/': { auth } } }));
   await using upstream = await startScriptedRegistry({
-    auth: { kind: 'basic', username: 'me', password },
+    auth: { kind: 'basic', username: 'me', password: 'the-next-one' },
   });
   await using mirror = await startMirror({ upstream, settings: { dockerConfig: config } });
   upstream.add('library/app', image, '1');
 
-  const answer = await get(`${mirror.url}/v2/app/manifests/1`);
+  const before = await get(`${mirror.url}/v2/app/manifests/1`);
+  const next = Buffer.from('me:the-next-one').toString('base64');
+  await writeFile(
+    config,
+    JSON.stringify({ auths: { 'https://index.docker.io/v1/': { auth: next } } }),
+  );
+  const after = await get(`${mirror.url}/v2/app/manifests/1`);
 
-  assert.equal(answer.status, 200);
-  assert.equal(JSON.stringify(mirror.events).includes(password), false);
+  assert.deepEqual([before.status, after.status], [403, 200]);
+  const told = JSON.stringify(mirror.events);
+  for (const text of [password, 'the-next-one', auth, next]) assert.ok(!told.includes(text));
 });

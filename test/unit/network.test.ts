@@ -5,7 +5,11 @@ import { trustOfRealm, trustOfRedirect } from '../../src/upstream/network/destin
 import { proxyPolicy } from '../../src/upstream/network/proxies.ts';
 import { parseHosts, Resolver } from '../../src/upstream/network/resolver.ts';
 import { dockerConfigCredentials } from '../../src/upstream/credentials/docker-config.ts';
-import { findWithHelper } from '../../src/upstream/credentials/helper.ts';
+import {
+  findWithHelper,
+  rememberedRuns,
+  runHelper,
+} from '../../src/upstream/credentials/helper.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -215,6 +219,57 @@ describe('a credential helper', () => {
     const missing = () => Promise.reject(Object.assign(new Error('spawn'), { code: 'ENOENT' }));
     await assert.rejects(findWithHelper('x', 'r.example', missing), /is not installed/);
     await assert.rejects(findWithHelper('../x', 'r.example', missing), /not the name of/);
+  });
+});
+
+describe('a helper that is asked again and again', () => {
+  test('runs once a minute for each server, and once for all who wait', async () => {
+    const clock = new ManualClock();
+    let runs = 0;
+    const run = rememberedRuns((program, server) => {
+      runs += 1;
+      return Promise.resolve(`${program} ${server} ${runs}`);
+    }, clock);
+
+    const together = await Promise.all([run('h', 'a'), run('h', 'a'), run('h', 'b')]);
+    clock.advance(59_999);
+    const later = await run('h', 'a');
+    clock.advance(1);
+    const renewed = await run('h', 'a');
+
+    assert.deepEqual(together, ['h a 1', 'h a 1', 'h b 2']);
+    assert.deepEqual([later, renewed], ['h a 1', 'h a 3']);
+  });
+
+  test('that failed is left alone for five seconds', async () => {
+    const clock = new ManualClock();
+    let runs = 0;
+    const run = rememberedRuns(() => {
+      runs += 1;
+      return Promise.reject(new Error('locked'));
+    }, clock);
+
+    await assert.rejects(run('h', 'a'), /locked/);
+    await assert.rejects(run('h', 'a'), /locked/);
+    assert.equal(runs, 1);
+    clock.advance(5_000);
+    await assert.rejects(run('h', 'a'), /locked/);
+    assert.equal(runs, 2);
+  });
+
+  test('is a program that reads the server from its input', async () => {
+    await using folder = await temporaryFolder();
+    const program = join(folder.path, 'docker-credential-test');
+    await writeFile(
+      program,
+      '#!/bin/sh\nread -r server\necho "$1 $server"\n[ "$server" = good ]\n',
+      {
+        mode: 0o755,
+      },
+    );
+
+    assert.equal(await runHelper(program, 'good\n'), 'get good\n');
+    await assert.rejects(runHelper(program, 'bad\n'), { stdout: 'get bad\n', code: 1 });
   });
 });
 

@@ -180,6 +180,28 @@ describe('a token', () => {
   });
 });
 
+describe('after a 403', () => {
+  test('all who were refused with one token share its one successor', async () => {
+    const { source, asked } = makeBench();
+    const first = await source.authorizationAfter(bearer, scope, undefined);
+
+    const together = await Promise.all([1, 2, 3].map(() => source.authorizationAnew(scope, first)));
+    const late = await source.authorizationAnew(scope, first);
+
+    assert.deepEqual(new Set([...together, late]), new Set(['Bearer token-2']));
+    assert.equal(asked.length, 2);
+  });
+
+  test('nothing is sent again that was refused', async () => {
+    const bench = makeBench();
+    assert.equal(await bench.source.authorizationAnew(scope, undefined), undefined);
+
+    bench.credentials = login;
+    await bench.source.authorizationAfter(['Basic realm="r"'], scope, undefined);
+    assert.equal(await bench.source.authorizationAnew(scope, loginHeader), undefined);
+  });
+});
+
 describe('a token lives', () => {
   const lives: [what: string, answer: object, goodForMs: number][] = [
     ['as long as it says, less thirty seconds', { token: 't', expires_in: 300 }, 270_000],

@@ -15,6 +15,11 @@ const outputBytesMax = 64 * 1024;
  */
 const helperLifeMs = 60_000;
 
+const helperFailureMs = 5_000;
+
+/** A server has up to four names in Docker's configuration, and a mirror a few dozen upstreams. */
+const runsMax = 1_000;
+
 /** The protocol of docker-credential-helpers: `docker-credential-NAME get`, the server on stdin. */
 export function runHelper(program: string, input: string): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -79,22 +84,30 @@ function parse(stdout: string): Credentials | undefined {
   }
 }
 
-/** Asks `find` once a minute at most, and once for all who wait. What failed is asked again at once. */
-export function remembered(
-  find: () => Promise<Credentials | undefined>,
-  clock: Clock,
-): () => Promise<Credentials | undefined> {
-  let kept:
-    | { readonly found: Promise<Credentials | undefined>; readonly untilMs: number }
-    | undefined;
-  return () => {
-    if (kept !== undefined && clock.monotonicMs() < kept.untilMs) return kept.found;
-    const found = find();
-    const mine = { found, untilMs: clock.monotonicMs() + helperLifeMs };
-    kept = mine;
-    found.catch(() => {
-      if (kept === mine) kept = undefined;
-    });
-    return found;
+/**
+ * Runs each helper for each server once a minute at most, and once for all who wait. What failed is
+ * forgotten sooner, but not at once: a helper that hangs would hold up every request.
+ */
+export function rememberedRuns(run: RunHelper, clock: Clock): RunHelper {
+  const runs = new Map<string, { readonly outcome: Promise<string>; untilMs: number }>();
+  return (program, input) => {
+    const key = `${program}\n${input}`;
+    const kept = runs.get(key);
+    if (kept !== undefined && clock.monotonicMs() < kept.untilMs) return kept.outcome;
+    const outcome = run(program, input);
+    const mine = { outcome, untilMs: Infinity };
+    runs.delete(key);
+    runs.set(key, mine);
+    const [oldest] = runs.keys();
+    if (runs.size > runsMax && oldest !== undefined) runs.delete(oldest);
+    outcome.then(
+      () => {
+        mine.untilMs = clock.monotonicMs() + helperLifeMs;
+      },
+      () => {
+        mine.untilMs = clock.monotonicMs() + helperFailureMs;
+      },
+    );
+    return outcome;
   };
 }
