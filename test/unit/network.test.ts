@@ -12,6 +12,7 @@ import {
 } from '../../src/upstream/credentials/helper.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
 import { writeFile } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import { join } from 'node:path';
 import { ManualClock } from './manual-clock.ts';
 
@@ -161,6 +162,33 @@ describe('the resolver', () => {
     assert.equal(asked, 2);
     await assert.rejects(resolver.addressesOf('unknown.example'), /SERVFAIL/);
     await assert.rejects(resolver.addressesOf('unknown.example'), /SERVFAIL/);
+    assert.equal(asked, 3);
+  });
+
+  test('uses the last addresses when the name servers are silent, and then without waiting', async () => {
+    const clock = new ManualClock();
+    const silent = Promise.withResolvers<never>();
+    let asked = 0;
+    const resolver = new Resolver(
+      clock,
+      () => {
+        asked += 1;
+        return asked === 1
+          ? Promise.resolve({ addresses: [address], ttlSeconds: 1 })
+          : silent.promise;
+      },
+      '/nonexistent',
+    );
+    await resolver.addressesOf('r.example');
+    clock.advance(1_000);
+
+    assert.deepEqual(await resolver.addressesOf('r.example'), [address]);
+    silent.reject(new Error('ETIMEOUT'));
+    await setImmediate();
+    clock.advance(2_000);
+    const again = await resolver.addressesOf('r.example');
+
+    assert.deepEqual(again, [address]);
     assert.equal(asked, 3);
   });
 

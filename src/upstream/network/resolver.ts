@@ -1,7 +1,9 @@
 import dns from 'node:dns';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../../base/clock.ts';
+import { Limiter } from '../../base/limiter.ts';
 
 export interface Address {
   readonly address: string;
@@ -22,6 +24,12 @@ const ttlSeconds = { least: 1, most: 60 };
 /** A name that fails is asked again after this; until then its last addresses are used, if there are any. */
 const failureMs = 2_000;
 
+/** How long the name servers may be silent before the addresses of last time are used. */
+const patienceMs = 1_000;
+
+/** RFC 8305, 3: when one family is known, how long the other is waited for. */
+const otherFamilyMs = 50;
+
 /** How often the hosts file is looked at. */
 const hostsFileMs = 5_000;
 
@@ -34,7 +42,7 @@ interface Remembered {
 /**
  * Names to addresses, without the threads that serve files: `getaddrinfo` would hold one of them for
  * as long as a name server is silent. The hosts file comes first; each name is asked for once, however
- * many wait; when the name servers fail, the addresses that they gave last are used on.
+ * many wait; while the name servers fail or are silent, the addresses that they gave last are used on.
  */
 export class Resolver {
   readonly #clock: Clock;
@@ -45,7 +53,7 @@ export class Resolver {
   #hosts: ReadonlyMap<string, readonly Address[]> = new Map();
   #hostsReadMs = -Infinity;
 
-  constructor(clock: Clock, ask: AskDns = askDns, hostsFile = '/etc/hosts') {
+  constructor(clock: Clock, ask: AskDns = systemDns(), hostsFile = '/etc/hosts') {
     this.#clock = clock;
     this.#ask = ask;
     this.#hostsFile = hostsFile;
@@ -58,7 +66,7 @@ export class Resolver {
   async addressesOf(hostname: string): Promise<readonly Address[]> {
     const name = hostname.toLowerCase().replace(/\.$/, '');
     const family = isIP(name);
-    if (family !== 0) return [{ address: name, family: family as 4 | 6 }];
+    if (family !== 0) return [{ address: name, family: familyOf(family) }];
     // RFC 6761, 6.3: it never leaves this machine, whatever a hosts file leaves out.
     const own = (await this.#fromHosts(name)) ?? (isLocalhost(name) ? loopback : undefined);
     if (own !== undefined) return own;
@@ -67,11 +75,18 @@ export class Resolver {
       if (kept.addresses.length === 0) throw kept.error ?? new Error(`${name} has no address`);
       return kept.addresses;
     }
-    let asking = this.#asking.get(name);
-    if (asking === undefined) {
-      asking = this.#find(name, kept).finally(() => this.#asking.delete(name));
-      this.#asking.set(name, asking);
-    }
+    const asking = this.#asking.get(name) ?? this.#start(name, kept);
+    if (kept === undefined || kept.addresses.length === 0) return asking;
+    // Name servers that failed the last time are asked beside the requests.
+    if (kept.error !== undefined) return kept.addresses;
+    return Promise.race([asking, sleep(patienceMs, kept.addresses, { ref: false })]);
+  }
+
+  /** Asks once for all who want that name; a failure nobody waits for is remembered all the same. */
+  #start(name: string, kept: Remembered | undefined): Promise<readonly Address[]> {
+    const asking = this.#find(name, kept).finally(() => this.#asking.delete(name));
+    asking.catch(() => {});
+    this.#asking.set(name, asking);
     return asking;
   }
 
@@ -126,7 +141,7 @@ export function parseHosts(text: string): Map<string, Address[]> {
     for (const name of names) {
       const key = name.toLowerCase();
       const addresses = hosts.get(key) ?? [];
-      addresses.push({ address, family: family as 4 | 6 });
+      addresses.push({ address, family: familyOf(family) });
       hosts.set(key, addresses);
     }
   }
@@ -136,25 +151,61 @@ export function parseHosts(text: string): Map<string, Address[]> {
 /**
  * The name servers of the system, by c-ares, both families at once. A name that they don't know may be
  * one that only the system's search list completes (as in Kubernetes): that is asked of the system, in
- * one of the file threads.
+ * a file thread, one name at a time. Never while the name servers are silent: the system would wait for
+ * them, too, and hold the thread.
  */
-async function askDns(
-  hostname: string,
-): Promise<{ addresses: readonly Address[]; ttlSeconds: number }> {
+function systemDns(): AskDns {
+  const turns = new Limiter(1, namesMax);
+  return async (hostname) => {
+    const answer = await askNameServers(hostname);
+    if (!(answer instanceof Error)) return answer;
+    if (!unknownCodes.has((answer as NodeJS.ErrnoException).code ?? '')) throw answer;
+    const release = await turns.acquire(() => 'client', undefined);
+    try {
+      const system = await dns.promises.lookup(hostname, { all: true });
+      const addresses = system.map(({ address, family }) => ({
+        address,
+        family: familyOf(family),
+      }));
+      return { addresses, ttlSeconds: ttlSeconds.least * 10 };
+    } finally {
+      release?.();
+    }
+  };
+}
+
+/** They answered that there is no such name or address, or there are none at all. */
+const unknownCodes: ReadonlySet<string> = new Set(['ENOTFOUND', 'ENODATA', 'ECONNREFUSED']);
+
+async function askNameServers(hostname: string): Promise<Awaited<ReturnType<AskDns>> | Error> {
   const resolver = new dns.promises.Resolver({ timeout: 2_000, tries: 2 });
-  const [four, six] = await Promise.allSettled([
+  const asked = [
     resolver.resolve4(hostname, { ttl: true }),
     resolver.resolve6(hostname, { ttl: true }),
-  ]);
-  const found = [
-    ...(four.status === 'fulfilled' ? four.value : []),
-    ...(six.status === 'fulfilled' ? six.value : []),
   ];
+  const both = Promise.allSettled(asked);
+  const oneAndABit = Promise.any(asked).then(
+    () => sleep(otherFamilyMs),
+    () => both,
+  );
+  await Promise.race([both, oneAndABit]);
+  resolver.cancel();
+  const outcomes = await both;
+  const found = outcomes.flatMap((outcome) =>
+    outcome.status === 'fulfilled' ? outcome.value : [],
+  );
   if (found.length > 0) {
-    const addresses = found.map(({ address }) => ({ address, family: isIP(address) as 4 | 6 }));
+    const addresses = found.map(({ address }) => ({ address, family: familyOf(isIP(address)) }));
     return { addresses, ttlSeconds: Math.min(...found.map(({ ttl }) => ttl)) };
   }
-  const system = await dns.promises.lookup(hostname, { all: true });
-  const addresses = system.map(({ address, family }) => ({ address, family: family as 4 | 6 }));
-  return { addresses, ttlSeconds: ttlSeconds.least * 10 };
+  const errors = outcomes.flatMap((outcome): Error[] =>
+    outcome.status === 'rejected' && outcome.reason instanceof Error ? [outcome.reason] : [],
+  );
+  // One family that is unknown beside one that is silent says nothing of the name.
+  const silent = errors.find(({ code }: NodeJS.ErrnoException) => !unknownCodes.has(code ?? ''));
+  return silent ?? errors[0] ?? new Error(`${hostname} has no address`);
+}
+
+function familyOf(number: number): 4 | 6 {
+  return number === 6 ? 6 : 4;
 }
