@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Addresses } from '../../src/upstream/network/addresses.ts';
+import { Addresses, isPrivateName } from '../../src/upstream/network/addresses.ts';
 import { trustOfRealm, trustOfRedirect } from '../../src/upstream/network/destinations.ts';
 import { proxyPolicy } from '../../src/upstream/network/proxies.ts';
 import { parseHosts, Resolver } from '../../src/upstream/network/resolver.ts';
@@ -83,11 +83,19 @@ describe('what an answer names is trusted', () => {
   }
 });
 
+test('names of private networks are told from those of the internet', () => {
+  const names = ['vault', 'localhost', 'a.localhost', 'nas.local.', 'metadata.google.internal'];
+  for (const name of names) assert.equal(isPrivateName(name), true, name);
+  for (const name of ['docker.io', 'local.example', '1.1.1.1', '::1', 'internal.example.com']) {
+    assert.equal(isPrivateName(name), false, name);
+  }
+});
+
 describe('the outgoing proxy', () => {
   const env = {
     HTTPS_PROXY: 'http://proxy.example:3128',
     http_proxy: 'proxy.example:8080',
-    NO_PROXY: 'internal.example, .corp.example,10.0.0.9:9000',
+    NO_PROXY: 'internal.example, .corp.example,10.0.0.9:9000 10.9.0.0/16,fd00::/8,10.8.0.0/99',
   };
   const targets: [url: string, proxy: string | undefined][] = [
     ['https://registry-1.docker.io', 'http://proxy.example:3128/'],
@@ -98,6 +106,9 @@ describe('the outgoing proxy', () => {
     ['https://harbor.corp.example', undefined],
     ['https://10.0.0.9:9000', undefined],
     ['https://10.0.0.9', 'http://proxy.example:3128/'],
+    ['https://10.9.1.2:5000', undefined],
+    ['https://10.8.1.2:5000', 'http://proxy.example:3128/'],
+    ['https://[fd00::1]', undefined],
     ['https://127.0.0.1:5000', undefined],
     ['https://localhost:5000', undefined],
   ];

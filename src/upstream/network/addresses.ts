@@ -51,6 +51,18 @@ export class Addresses {
   }
 }
 
+/** Top-level names that no registrar sells: RFC 6761, 6762 and 8375, and `.internal` by ICANN. */
+const privateSuffix = /(?:^|\.)(?:localhost|local|internal|home\.arpa)$/;
+
+/**
+ * Whether a name can only lead into a private network: one without a dot, or below what is reserved for
+ * that, such as the cloud's `metadata.google.internal`.
+ */
+export function isPrivateName(host: string): boolean {
+  const name = host.toLowerCase().replace(/\.$/, '');
+  return isIP(name) === 0 && (!name.includes('.') || privateSuffix.test(name));
+}
+
 function listOf(networks: typeof reserved): BlockList {
   const list = new BlockList();
   for (const [address, prefix, family] of networks) list.addSubnet(address, prefix, family);

@@ -1,7 +1,7 @@
 import { isIP, type LookupFunction } from 'node:net';
 import tls from 'node:tls';
 import { Agent, buildConnector, ProxyAgent, type Dispatcher } from 'undici';
-import { Addresses } from './addresses.ts';
+import { Addresses, isPrivateName } from './addresses.ts';
 import { addressesAllowed, type Trust } from './destinations.ts';
 import type { ProxyFor } from './proxies.ts';
 import type { Resolver } from './resolver.ts';
@@ -26,12 +26,8 @@ export interface ConnectionOptions {
 
 /** An address that an answer of upstream named, and that nothing is sent to. */
 export class RefusedAddress extends Error {
-  constructor(host: string, address: string) {
-    super(
-      host === address
-        ? `${host} is not an address on the internet`
-        : `${host} is at ${address}, which is not an address on the internet`,
-    );
+  constructor(message: string) {
+    super(message);
     this.name = 'RefusedAddress';
   }
 }
@@ -44,7 +40,8 @@ export class RefusedAddress extends Error {
 export class Connections {
   readonly #options: ConnectionOptions;
   readonly #addresses = new Addresses();
-  readonly #agents = new Map<string, Dispatcher>();
+  readonly #agents = new Map<Trust, Agent>();
+  readonly #proxyAgents = new Map<string, { agent: ProxyAgent; material: TlsMaterial }>();
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -59,19 +56,22 @@ export class Connections {
     const host = bare(target.hostname);
     if (isIP(host) !== 0) this.#check(host, host, trust);
     const proxy = this.#options.proxyFor(target);
-    const key = `${trust} ${proxy?.href ?? ''}`;
-    const known = this.#agents.get(key);
+    if (proxy !== undefined) {
+      if (trust === 'public' && isPrivateName(host)) {
+        throw new RefusedAddress(`${host} is a name of a private network`);
+      }
+      return this.#proxyAgentFor(proxy, trust);
+    }
+    const known = this.#agents.get(trust);
     if (known !== undefined) return known;
-    const material = await this.#tlsFor(trust);
-    const agent =
-      this.#agents.get(key) ??
-      (proxy === undefined ? this.#agent(trust) : this.#proxyAgent(proxy, material));
-    this.#agents.set(key, agent);
+    const agent = this.#agent(trust);
+    this.#agents.set(trust, agent);
     return agent;
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#agents.values()].map((agent) => agent.destroy()));
+    const proxyAgents = [...this.#proxyAgents.values()].map(({ agent }) => agent);
+    await Promise.all([...this.#agents.values(), ...proxyAgents].map((agent) => agent.destroy()));
   }
 
   #agent(trust: Trust): Agent {
@@ -103,15 +103,32 @@ export class Connections {
     });
   }
 
-  /** A proxy finds the address by itself: what a name leads to cannot be checked here. */
+  /**
+   * A proxy finds the address by itself: what a name leads to cannot be checked here, and the operator's
+   * proxy decides. Certificates that have changed make a new agent; the old one ends with its requests.
+   */
+  async #proxyAgentFor(proxy: URL, trust: Trust): Promise<ProxyAgent> {
+    const material = await this.#tlsFor(trust);
+    const key = `${trust} ${proxy.href}`;
+    const known = this.#proxyAgents.get(key);
+    if (known !== undefined && isSame(material, known.material)) return known.agent;
+    const agent = this.#proxyAgent(proxy, material);
+    this.#proxyAgents.set(key, { agent, material });
+    known?.agent.close().catch(() => {});
+    return agent;
+  }
+
   #proxyAgent(proxy: URL, material: TlsMaterial): ProxyAgent {
     const { username, password } = proxy;
     const login = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
     const timeout = this.#options.connectTimeoutMs;
+    const lookup = this.#lookup('own');
     return new ProxyAgent({
       ...this.#limits(),
       uri: `${proxy.protocol}//${proxy.host}`,
-      proxyTls: { timeout },
+      // Plain http goes to the proxy as it is: many allow CONNECT to port 443 only.
+      proxyTunnel: false,
+      proxyTls: { timeout, autoSelectFamily: true, lookup },
       requestTls: { timeout, ...tlsOptions(material) },
       ...(username === '' ? {} : { token: `Basic ${Buffer.from(login).toString('base64')}` }),
     });
@@ -127,8 +144,15 @@ export class Connections {
     };
   }
 
+  /**
+   * The operator's authorities are believed in the upstream's own domain, where its token server and its
+   * storage may have certificates of the same house. What proves who we are is shown to what the
+   * operator named, and to nobody else.
+   */
   async #tlsFor(trust: Trust): Promise<TlsMaterial> {
-    return trust === 'own' ? await this.#options.tls() : strangers;
+    if (trust === 'public') return strangers;
+    const material = await this.#options.tls();
+    return trust === 'own' ? material : { ca: material.ca, insecure: false };
   }
 
   #lookup(trust: Trust): LookupFunction {
@@ -153,7 +177,8 @@ export class Connections {
 
   #check(host: string, address: string, trust: Trust): void {
     if (addressesAllowed[trust].has(this.#addresses.kindOf(address))) return;
-    throw new RefusedAddress(host, address);
+    const where = host === address ? host : `${host} is at ${address}, which`;
+    throw new RefusedAddress(`${where} is not an address on the internet`);
   }
 }
 
