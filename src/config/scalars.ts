@@ -180,7 +180,13 @@ function parseRegistryUrl(value: string): string {
 function parseProxy(value: string): string {
   if (value === 'none') return value;
   const url = URL.parse(value);
-  if (url !== null && /^https?:$/.test(url.protocol) && url.username === '') return url.href;
+  if (url !== null && `${url.username}${url.password}` !== '') {
+    // It is not quoted: there is a password in it.
+    throw new RangeError(
+      'a proxy with a login; the login stands in HTTPS_PROXY or HTTP_PROXY of the environment alone',
+    );
+  }
+  if (url !== null && /^https?:$/.test(url.protocol)) return url.href;
   throw new RangeError(
     `not a proxy: «${value}»; write http://proxy.example:3128, or none to go straight`,
   );

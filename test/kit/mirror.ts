@@ -33,6 +33,8 @@ export interface TestMirrorOptions {
   /** More of the configuration; `upstreams` are added to docker.io. */
   readonly config?: Readonly<Record<string, unknown>>;
   readonly disk?: Disk;
+  /** Nothing of this process' own environment is seen. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export async function startMirror(options: TestMirrorOptions): Promise<TestMirror> {
@@ -61,7 +63,7 @@ export async function startMirror(options: TestMirrorOptions): Promise<TestMirro
   );
   const start = (): Promise<App> =>
     startApp(config, {
-      env: {},
+      env: options.env ?? {},
       version: 'test',
       logLevel: { get: () => 'info', set: () => {} },
       observe: (event) => {

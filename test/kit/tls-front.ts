@@ -9,19 +9,24 @@ export interface TlsFront extends AsyncDisposable {
   readonly url: string;
   /** Connections that were made to it. */
   readonly connections: number;
+  /** Those of them that showed the certificate that is asked for. */
+  readonly known: number;
   /** Cuts what is connected, and shows this certificate from now on. */
   present(certificate: string): Promise<void>;
   /** Cuts what is connected, takes connections from now on, and says nothing. */
   fallSilent(): Promise<void>;
 }
 
+/** @param askFor the authority of the certificates that clients are asked for, and may do without */
 export async function startTlsFront(
   registry: ScriptedRegistry,
   certificate: string,
+  askFor?: string,
 ): Promise<TlsFront> {
   const sockets = new Set<Socket>();
   let server: Server | undefined;
   let connections = 0;
+  let known = 0;
   let port = 0;
   const keep = (socket: Socket): void => {
     sockets.add(socket);
@@ -46,7 +51,10 @@ export async function startTlsFront(
     ({ port } = next.address() as AddressInfo);
   };
   const present = (cert: string): Promise<void> => {
-    const next = createTlsServer({ key: testKey, cert }, (secure) => {
+    const asking =
+      askFor === undefined ? {} : { requestCert: true, rejectUnauthorized: false, ca: askFor };
+    const next = createTlsServer({ key: testKey, cert, ...asking }, (secure) => {
+      if (secure.authorized) known += 1;
       const { hostname, port: target } = new URL(registry.url);
       const inner = connect(Number(target), hostname);
       keep(secure);
@@ -64,6 +72,9 @@ export async function startTlsFront(
     },
     get connections() {
       return connections;
+    },
+    get known() {
+      return known;
     },
     present,
     fallSilent: () => listen(createServer()),

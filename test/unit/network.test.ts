@@ -60,7 +60,7 @@ describe('what an answer names is trusted', () => {
     ['https://harbor.corp.example:8443/x', 'own'],
     ['https://harbor.corp.example/x', 'site'],
     ['https://minio.corp.example/x', 'site'],
-    ['https://10.0.0.9:9000/x', 'own'],
+    ['https://10.0.0.9:9000/x', 'named'],
     ['https://10.0.0.9/x', 'public'],
     ['https://cdn.example.net/x', 'public'],
     ['https://sso.other.example/x', 'public'],

@@ -145,14 +145,13 @@ export class Connections {
   }
 
   /**
-   * The operator's authorities are believed in the upstream's own domain, where its token server and its
-   * storage may have certificates of the same house. What proves who we are is shown to what the
-   * operator named, and to nobody else.
+   * The operator's authorities are believed in the upstream's own domain too, where its token server and
+   * its storage may have certificates of the same house. Who we are is shown to the upstream alone.
    */
   async #tlsFor(trust: Trust): Promise<TlsMaterial> {
     if (trust === 'public') return strangers;
     const material = await this.#options.tls();
-    return trust === 'own' ? material : { ca: material.ca, insecure: false };
+    return trust === 'own' ? material : { ca: material.ca, insecure: material.insecure };
   }
 
   #lookup(trust: Trust): LookupFunction {

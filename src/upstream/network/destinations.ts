@@ -5,14 +5,16 @@ import type { AddressKind } from './addresses.ts';
 /**
  * Whom a request goes to.
  *
- * - `own`: what the operator configured, wherever it is.
+ * - `own`: the upstream's URLs and token servers that the operator configured, wherever they are.
+ * - `named`: a host that the operator lets it redirect to, wherever it is.
  * - `site`: another host of the upstream's own domain, which may be in a private network.
  * - `public`: any other host that an answer named, which must be on the internet.
  */
-export type Trust = 'own' | 'site' | 'public';
+export type Trust = 'own' | 'named' | 'site' | 'public';
 
 export const addressesAllowed: Readonly<Record<Trust, ReadonlySet<AddressKind>>> = {
   own: new Set<AddressKind>(['public', 'private', 'reserved']),
+  named: new Set<AddressKind>(['public', 'private', 'reserved']),
   site: new Set<AddressKind>(['public', 'private']),
   public: new Set<AddressKind>(['public']),
 };
@@ -35,7 +37,8 @@ export function trustOfRealm(realm: URL, { urls, authHosts }: DestinationRules):
 /** How far the target of a redirect is trusted: another port of a host is another server. */
 export function trustOfRedirect(target: URL, { urls, redirectHosts }: DestinationRules): Trust {
   const isOwn = urls.some(({ origin }) => origin === target.origin);
-  if (isOwn || isNamed(target, redirectHosts)) return 'own';
+  if (isOwn) return 'own';
+  if (isNamed(target, redirectHosts)) return 'named';
   return isOfSite(target, urls) ? 'site' : 'public';
 }
 
