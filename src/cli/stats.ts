@@ -123,14 +123,30 @@ function upstreamTable({ upstreams }: Stats): TableParts {
   const used = upstreams.filter(({ requests, state }) => requests > 0 || state !== 'up');
   const shown = used.length > 0 ? used : upstreams.slice(0, 3);
   return [
-    ['UPSTREAM', 'STATE', 'REQUESTS', 'ERRORS', 'AVERAGE', 'PULLS LEFT'],
+    ['UPSTREAM', 'STATE', 'REQUESTS', 'ERRORS', 'AVERAGE', 'GETS', 'HEADS', 'PULLS LEFT'],
     shown.map((one) => {
-      const quota = one.quotas.find(({ remaining }) => remaining !== null);
+      const quota = one.quotas.findLast(({ remaining }) => remaining !== null);
       const left = quota === undefined ? '–' : `${quota.remaining} of ${quota.limit ?? '?'}`;
-      const average = `${one.averageMs.toFixed(0)} ms`;
-      return [one.name, one.state, number(one.requests), number(one.errors), average, left];
+      const sum = (what: 'pulls' | 'checks'): string =>
+        number(one.quotas.reduce((total, account) => total + account[what], 0));
+      return [
+        one.name,
+        stateText(one),
+        number(one.requests),
+        number(one.errors),
+        `${one.averageMs.toFixed(0)} ms`,
+        sum('pulls'),
+        sum('checks'),
+        left,
+      ];
     }),
   ];
+}
+
+/** A limit is told before anything else: it says why what is cached is stale. */
+function stateText({ state, pauses }: Stats['upstreams'][number]): string {
+  if (pauses.length === 0) return state;
+  return pauses.map(({ scope, secondsLeft }) => `429: ${scope} paused ${secondsLeft} s`).join(', ');
 }
 
 function fillTable(fills: Stats['fills']): TableParts {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Stats } from '../../src/api/stats.ts';
 import type { Upstream } from '../../src/api/upstreams.ts';
+import { runCli } from '../../src/cli/program.ts';
 import { get } from '../kit/clients.ts';
 import { makeBlob, makeImage } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
@@ -139,6 +140,15 @@ test('stats and metrics show the quota and what is paused', async () => {
   assert.deepEqual([quota?.limit, quota?.remaining, quota?.pulls], [100, 0, 1]);
   assert.equal(pause?.scope, 'pulls');
   assert.ok(pause.secondsLeft > 10 && pause.secondsLeft <= 17, String(pause.secondsLeft));
+  let printed = '';
+  await runCli(['stats', '--server', mirror.adminUrl], {
+    env: {},
+    stdout: { write: (text) => (printed += text) },
+    stderr: { write: () => {} },
+    serve: () => Promise.resolve(0),
+  });
+  assert.match(printed, /HEADS +PULLS LEFT/);
+  assert.match(printed, /docker\.io +429: pulls paused 1\d s +.* 1 +0 +0 of 100/);
   const labels = 'upstream="docker.io",account="anonymous"';
   assert.ok(metrics.includes(`entrepot_upstream_quota_limit{${labels}} 100`));
   assert.ok(metrics.includes(`entrepot_upstream_quota_remaining{${labels}} 0`));
