@@ -183,9 +183,7 @@ export class DiskBlobStore implements BlobStore {
       publish: (crcs) =>
         this.#publish(digest, { sizeBytes: ingest.sizeBytes, crcs }, partial, open),
     });
-    const settle = (): void => reservation.settle();
-    ingest.committed.then(settle, (error: unknown) => {
-      settle();
+    ingest.committed.catch((error: unknown) => {
       if (error instanceof MirrorError && error.code === 'DISK_FAILED') {
         this.#observe({ kind: 'store-failed', operation: 'write', message: messageOf(error) });
       }

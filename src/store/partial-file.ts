@@ -67,9 +67,15 @@ export class PartialFile {
     if (this.#hasRecord) await this.#disk.unlink(recordPathOf(this.path)).catch(() => {});
   }
 
+  /** Throws it away and gives back its space; what cannot be removed is counted until the next start. */
   async discard(): Promise<void> {
     if (this.#hasRecord) await this.#disk.unlink(recordPathOf(this.path)).catch(() => {});
-    await this.#disk.unlink(this.path).catch(() => {});
+    try {
+      await this.#disk.unlink(this.path);
+      this.reservation.settle();
+    } catch {
+      this.reservation.keepWritten();
+    }
   }
 
   async #record(sizeBytes: number, written: Intervals): Promise<void> {

@@ -243,6 +243,11 @@ export class Reservation {
     this.#space.count(-this.#bytes, -this.#unwritten());
   }
 
+  /** Gives back what nothing was written to; the rest stays on the disk, and counted. */
+  keepWritten(): void {
+    this.#grow(Math.min(0, occupiedBytesOf(this.#writtenBytes) - this.#bytes));
+  }
+
   #take(bytes: number): Promise<void> {
     return this.#space.take(bytes, (count) => this.#grow(count));
   }

@@ -9,6 +9,7 @@ import { coldGigabit, coldThrottled, coldUnthrottled } from './cold.ts';
 import { formatReport, type Report } from './report.ts';
 import { stalled } from './stalled.ts';
 import { stampede } from './stampede.ts';
+import { trace } from './trace.ts';
 import { warmBlob } from './warm-blob.ts';
 import { warmManifest } from './warm-manifest.ts';
 
@@ -20,6 +21,7 @@ const scenarios: Readonly<Record<string, () => Promise<Report>>> = {
   'cold-gigabit': coldGigabit,
   'cold-unthrottled': coldUnthrottled,
   stalled,
+  trace,
 };
 
 const wanted = process.argv.slice(2);

@@ -4,6 +4,8 @@ import * as fc from 'fast-check';
 import { parseDigest, type Digest } from '../../src/oci/digest.ts';
 import type { Eviction, Resident } from '../../src/store/eviction/eviction.ts';
 import { LruEviction } from '../../src/store/eviction/lru.ts';
+import { S3FifoEviction } from '../../src/store/eviction/s3-fifo.ts';
+import { evictionBy } from '../../src/store/eviction/tiered.ts';
 
 function digest(number: number): Digest {
   return parseDigest(`sha256:${number.toString(16).padStart(64, '0')}`);
@@ -113,6 +115,128 @@ describe('eviction', () => {
           victims(eviction, need),
           naive.slice(0, Math.ceil(need / 10)).map((number) => digest(number)),
         );
+      }),
+    );
+  });
+});
+
+describe('the small tier', () => {
+  const mib = 1024 * 1024;
+  const tiered = (): Eviction => evictionBy('lru', () => 1_000 * mib);
+
+  test('keeps small objects when large ones flow, up to 2 % of the budget', () => {
+    const eviction = tiered();
+    for (let at = 0; at < 20; at += 1) eviction.admit(resident(at, mib - 1));
+    for (let at = 20; at < 30; at += 1) eviction.admit(resident(at, 90 * mib));
+
+    const chosen = victims(eviction, 500 * mib);
+
+    assert.deepEqual(
+      chosen,
+      [20, 21, 22, 23, 24, 25].map((at) => digest(at)),
+    );
+  });
+
+  test('gives back first what small objects take beyond that', () => {
+    const eviction = tiered();
+    eviction.admit(resident(0, 90 * mib));
+    for (let at = 1; at <= 25; at += 1) eviction.admit(resident(at, mib - 1));
+
+    const chosen = victims(eviction, 100 * mib);
+
+    assert.deepEqual(
+      chosen.slice(0, 6),
+      [1, 2, 3, 4, 5, 0].map((at) => digest(at)),
+    );
+  });
+
+  test('is emptied, too, when nothing large is left that could go', () => {
+    const eviction = tiered();
+    for (let at = 0; at < 4; at += 1) eviction.admit(resident(at, 1_000));
+
+    assert.deepEqual(victims(eviction, 2_000), [digest(0), digest(1)]);
+    assert.equal(new Set(victims(eviction, mib)).size, 4);
+  });
+
+  test('finds, touches and forgets in both tiers', () => {
+    const eviction = tiered();
+    eviction.admit(resident(0, 10));
+    eviction.admit(resident(1, 2 * mib));
+
+    assert.equal(eviction.touch(digest(1), 7)?.usedMs, 7);
+    assert.equal(eviction.find(digest(0))?.sizeBytes, 10);
+    assert.equal(eviction.forget(digest(0))?.digest, digest(0));
+    assert.equal(eviction.forget(digest(0)), undefined);
+    assert.deepEqual([eviction.count, eviction.usedBytes], [1, 2 * mib]);
+  });
+});
+
+describe('s3-fifo', () => {
+  /** Digests 0, 1, 2, … of 10 bytes each. */
+  function queued(count: number): S3FifoEviction {
+    const eviction = new S3FifoEviction();
+    for (let at = 0; at < count; at += 1) eviction.admit(resident(at));
+    return eviction;
+  }
+
+  test('lets go what was never used again, however new, before what was', () => {
+    const eviction = queued(20);
+    for (const at of [0, 1, 2]) eviction.touch(digest(at), 1);
+
+    const chosen = victims(eviction, 50);
+
+    assert.deepEqual(
+      chosen,
+      [3, 4, 5, 6, 7].map((at) => digest(at)),
+    );
+  });
+
+  test('what comes back soon after it went does not have to prove itself again', () => {
+    const eviction = queued(10);
+    for (const gone of victims(eviction, 10)) eviction.forget(gone);
+    eviction.admit(resident(0));
+    for (let at = 20; at < 30; at += 1) eviction.admit(resident(at));
+
+    assert.ok(!victims(eviction, 150).includes(digest(0)));
+  });
+
+  test('ends when all must stay, and when less is there than is needed', () => {
+    const eviction = queued(5);
+    for (let at = 0; at < 5; at += 1) eviction.touch(digest(at), 1);
+
+    assert.deepEqual(
+      victims(eviction, 50, () => true),
+      [],
+    );
+    assert.equal(new Set(victims(eviction, 1_000)).size, 5);
+  });
+
+  test('counts, chooses from what is there, and enough of it, whatever happens', () => {
+    const deed = fc.tuple(fc.constantFrom('admit', 'touch', 'forget', 'evict'), fc.nat(12));
+    fc.assert(
+      fc.property(fc.array(deed, { maxLength: 200 }), (deeds) => {
+        const eviction = new S3FifoEviction();
+        const present = new Set<Digest>();
+        for (const [what, number] of deeds) {
+          const one = digest(number);
+          if (what === 'admit') {
+            eviction.admit(resident(number));
+            present.add(one);
+          } else if (what === 'touch') {
+            assert.equal(eviction.touch(one, 1) !== undefined, present.has(one));
+          } else if (what === 'forget') {
+            eviction.forget(one);
+            present.delete(one);
+          } else {
+            const chosen = victims(eviction, number * 10);
+            assert.equal(new Set(chosen).size, Math.min(number, present.size));
+            for (const gone of chosen) {
+              assert.ok(present.delete(gone));
+              eviction.forget(gone);
+            }
+          }
+          assert.deepEqual([eviction.count, eviction.usedBytes], [present.size, present.size * 10]);
+        }
       }),
     );
   });
