@@ -4,7 +4,8 @@ import type { Observe } from './base/events.ts';
 import { listenText } from './config/scalars.ts';
 import { readSecret } from './config/load.ts';
 import type { Config } from './config/schema.ts';
-import { runRoutes } from './http/admin/run-routes.ts';
+import { careRoutes } from './http/admin/care-routes.ts';
+import { runRoutes, runStarter } from './http/admin/run-routes.ts';
 import { RegistryRoutes } from './http/registry-routes.ts';
 import { registryServer, type ServerTls } from './http/registry-server.ts';
 import { Doctor } from './mirror/doctor.ts';
@@ -95,7 +96,10 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     observe,
     blobUnavailable: config.blobUnavailable,
     staleIncomplete: config.staleIncomplete,
+    verifier: storage.verifier,
+    scrubRateBytesPerSecond: config.storage.verify.scrubRateBytesPerSecond,
   });
+  store.keepPinned((digest) => names.pins.isPinned(digest));
 
   const { token } = config.admin;
   const registry = registryServer(new RegistryRoutes(mirror, observe), await readTls(config));
@@ -117,7 +121,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     },
     logLevel: around.logLevel,
     doctor: new Doctor({ disk, folder, minFreeBytes, names, upstreams: upstreams.examinable }),
-    api: [runRoutes(scheduler)],
+    api: [runRoutes(scheduler), careRoutes(mirror.care, runStarter(scheduler))],
   });
 
   const close = async (): Promise<void> => {

@@ -77,10 +77,5 @@ export function settingsWithoutEffect(config: Config): string[] {
       'site is set, but site sync is not built yet: nothing is asked of or copied from a primary',
     );
   }
-  if (config.storage.verify.scrub !== undefined) {
-    sentences.push(
-      'storage.verify.scrub is set, but scrubbing is not built yet: nothing is scrubbed',
-    );
-  }
   return sentences;
 }

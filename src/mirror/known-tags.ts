@@ -20,9 +20,13 @@ export class KnownTags {
   readonly #clock: Clock;
   readonly #known = new LRUCache<string, KnownTag>({ max: tagsMax });
 
-  constructor(records: TagStore, clock: Clock) {
+  readonly #onMoved: (repository: Repository) => void;
+
+  /** @param onMoved is told when a tag names something else than before */
+  constructor(records: TagStore, clock: Clock, onMoved: (repository: Repository) => void) {
     this.#records = records;
     this.#clock = clock;
+    this.#onMoved = onMoved;
   }
 
   /** Without a query. */
@@ -43,8 +47,15 @@ export class KnownTags {
   /** Upstream says that the tag names this now. */
   async seen(repository: Repository, tag: string, descriptor: Descriptor): Promise<void> {
     const checkedMs = this.#clock.monotonicMs();
+    const before = this.findHot(repository, tag);
     const record = await this.#records.seen(repository, tag, descriptor, this.#clock.wallMs());
+    if (before?.record.digest !== record.digest) this.#onMoved(repository);
     this.#known.set(`${repositoryKey(repository)}:${tag}`, { record, checkedMs });
+  }
+
+  /** Its record was changed by somebody else: nobody has confirmed it in this process. */
+  reread(repository: Repository, tag: string): void {
+    this.#known.delete(`${repositoryKey(repository)}:${tag}`);
   }
 
   async forget(repository: Repository, tag: string): Promise<void> {

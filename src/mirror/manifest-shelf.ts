@@ -63,6 +63,11 @@ export class ManifestShelf {
     return held;
   }
 
+  /** From memory: the next one who asks finds out what is still here. */
+  forget(repository: Repository, digest: Digest): void {
+    this.#held.delete(`${repositoryKey(repository)}@${digest}`);
+  }
+
   /** What the store has, whoever may see it. @param contentType what a link or an index calls it */
   async load(digest: Digest, contentType: string | undefined): Promise<HeldManifest | undefined> {
     const bytes = await readAll(this.#store, digest);
@@ -127,7 +132,7 @@ export class ManifestShelf {
   }
 
   /** Resolves when everything that was answered is also on the disk. */
-  async close(): Promise<void> {
+  async written(): Promise<void> {
     await Promise.all(this.#keeping);
   }
 }

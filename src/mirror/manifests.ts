@@ -62,6 +62,8 @@ export class Manifests {
       manifest: Manifest,
       from: MirroredUpstream,
     ) => void;
+    /** Told of each tag that names something else than before. */
+    readonly onMoved: (repository: Repository) => void;
   }) {
     this.#store = parts.store;
     this.#shelf = new ManifestShelf({
@@ -69,7 +71,7 @@ export class Manifests {
       links: parts.names.links,
       observe: parts.observe,
     });
-    this.#tags = new KnownTags(parts.names.tags, parts.clock);
+    this.#tags = new KnownTags(parts.names.tags, parts.clock, parts.onMoved);
     this.#observe = parts.observe;
     this.#staleIncomplete = parts.staleIncomplete;
     this.#onFetched = parts.onFetched;
@@ -137,9 +139,20 @@ export class Manifests {
     return this.#getByDigest(repository, reference.digest, from);
   }
 
+  /** What was said of it is asked anew: it was purged, or came here by another way. */
+  async forget(repository: Repository, { tag, digest }: Reference): Promise<void> {
+    if (tag !== undefined) await this.#tags.forget(repository, tag);
+    if (digest !== undefined) this.#shelf.forget(repository, digest);
+  }
+
+  /** The tag was changed in the names. */
+  reread(repository: Repository, tag: string): void {
+    this.#tags.reread(repository, tag);
+  }
+
   /** Resolves when everything that was answered is also on the disk. */
-  async close(): Promise<void> {
-    await this.#shelf.close();
+  async written(): Promise<void> {
+    await this.#shelf.written();
   }
 
   async #getByDigest(
@@ -215,7 +228,8 @@ export class Manifests {
   ): Promise<ManifestAnswer> {
     try {
       const resolved = await this.#resolveSoon(repository, tag, known, from);
-      if (resolved.digest === known.record.digest) {
+      const { digest, rejected } = known.record;
+      if (resolved.digest === digest || (rejected !== undefined && resolved.digest === rejected)) {
         await this.#tags.seen(repository, tag, descriptorOf(known.record));
         return { descriptor: descriptorOf(known.record), outcome: 'REVALIDATED' };
       }

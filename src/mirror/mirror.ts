@@ -9,7 +9,9 @@ import type { BlobStore } from '../store/blob-store.ts';
 import type { Names } from '../store/names.ts';
 import type { LimitPause } from '../upstream/cooldown.ts';
 import type { Quota } from '../upstream/quota.ts';
+import type { Verifier } from '../store/verify/verifier.ts';
 import { Blobs, type BlobAnswer } from './blobs.ts';
+import { CacheCare } from './care/cache-care.ts';
 import type { FillProgress } from './fill-parts.ts';
 import { Listings, type ListAnswer } from './listings.ts';
 import { Prewarm, type PrewarmRule, type WarmedImage } from './prewarm/prewarm.ts';
@@ -26,6 +28,8 @@ export interface MirrorOptions {
   /** What a client is told of a blob that upstream cannot give; see `onlyUnavailable`. */
   readonly blobUnavailable: 404 | 503;
   readonly staleIncomplete: 'refuse' | 'serve';
+  readonly verifier: Verifier;
+  readonly scrubRateBytesPerSecond: number;
 }
 
 /** How an upstream does. */
@@ -48,9 +52,11 @@ export interface UpstreamState {
  *   blob ──▶ Blobs ──▶ store, or the Fill that brings it
  *   manifest, describe ──▶ Manifests ──▶ memory, store, upstream; ──fetched──▶ read-ahead of its blobs
  *   tags, referrers ──▶ Listings
+ *   care ──▶ pins, gc, purge, scrub
  */
 export class Mirror {
   readonly defaultUpstream: string;
+  readonly care: CacheCare;
   readonly #upstreams: ReadonlyMap<string, MirroredUpstream>;
   readonly #names: Names;
   readonly #blobs: Blobs;
@@ -72,7 +78,9 @@ export class Mirror {
       clock,
       observe,
       staleIncomplete: options.staleIncomplete,
+      onMoved: (repository) => this.care.pins.refresh(repository),
       onFetched: (repository, manifest, from) => {
+        this.care.pins.refresh(repository);
         // Of an index nobody knows yet which platform is wanted.
         if (!from.readAhead || manifest.kind !== 'image') return;
         this.#blobs.readAhead(
@@ -83,6 +91,16 @@ export class Mirror {
       },
     });
     this.#listings = new Listings({ names, clock, manifests: this.#manifests });
+    this.care = new CacheCare({
+      store,
+      names,
+      clock,
+      observe,
+      manifests: this.#manifests,
+      verifier: options.verifier,
+      scrubRateBytesPerSecond: options.scrubRateBytesPerSecond,
+      pulls: this,
+    });
     this.#prewarm = new Prewarm({
       store,
       blobs: this.#blobs,
@@ -176,7 +194,8 @@ export class Mirror {
   /** Stops fills, waits for what is being written; afterwards nothing is half done. */
   async close(): Promise<void> {
     await this.#blobs.close();
-    await this.#manifests.close();
+    await this.#manifests.written();
+    await this.care.pins.settled();
   }
 
   #upstreamOf({ registry }: Repository): MirroredUpstream {

@@ -5,6 +5,7 @@ import type { Observe } from '../base/events.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { repositoryKey, type Repository } from '../oci/reference.ts';
+import { openPins, type PinStore } from './pins.ts';
 import { SqliteKeyv } from './sqlite-keyv.ts';
 
 /** What a tag named when upstream last said so. Times by the wall clock, in milliseconds. */
@@ -16,6 +17,8 @@ export interface TagRecord {
   readonly checkedMs: number;
   /** What it named and when, the newest first. */
   readonly history: readonly TagMoment[];
+  /** A person has taken the tag back from this: while upstream says it, the tag stays what it is. */
+  readonly rejected?: Digest;
 }
 
 /** One stretch of time in which a tag named one digest. */
@@ -35,6 +38,8 @@ export interface TagStore {
     descriptor: Descriptor,
     wallMs: number,
   ): Promise<TagRecord>;
+  /** The tag names what it named before, until upstream says something new; undefined: nothing is known. */
+  rollBack(repository: Repository, tag: string): Promise<TagRecord | undefined>;
   /** Forgets the tag and its history. */
   remove(repository: Repository, tag: string): Promise<void>;
   /** In the order of the tags' bytes. */
@@ -55,6 +60,8 @@ export interface LinkStore {
   /** What is linked already costs no write; a manifest stays one when it is read as a blob, too. */
   add(repository: Repository, links: readonly Link[]): Promise<void>;
   remove(repository: Repository, digest: Digest): Promise<void>;
+  /** In the order of the digests. */
+  walk(repository: Repository): AsyncIterable<Link>;
   /** Those of which a tag or a manifest is known, sorted by `registry/name`. */
   repositories(): AsyncIterable<Repository>;
 }
@@ -71,6 +78,7 @@ export interface Names {
   readonly tags: TagStore;
   readonly links: LinkStore;
   readonly documents: DocumentStore;
+  readonly pins: PinStore;
   close(): Promise<void>;
 }
 
@@ -87,10 +95,11 @@ const linksMax = 50_000;
  *
  *     tag <registry>/<name> <tag>         link <registry>/<name> <digest>
  *     repository <registry>/<name>        document <kind> <key>
+ *     pin <registry>/<name> <reference>
  */
-export function openNames(options: { folder: string; observe: Observe }): Promise<Names> {
+export async function openNames(options: { folder: string; observe: Observe }): Promise<Names> {
   const table = new NameTable(path.join(options.folder, 'names.db'), options.observe);
-  return Promise.resolve({
+  return {
     tags: new KeyvTags(table),
     links: new KeyvLinks(table),
     documents: {
@@ -100,8 +109,9 @@ export function openNames(options: { folder: string; observe: Observe }): Promis
       },
       remove: (kind, key) => table.remove(`document ${kind} ${key}`),
     },
+    pins: await openPins(table),
     close: () => table.close(),
-  });
+  };
 }
 
 /** Keyv, and the scans by prefix that it lacks. Failures are observed, and read as misses. */
@@ -186,15 +196,44 @@ class KeyvTags implements TagStore {
     { digest, mediaType, size }: Descriptor,
     wallMs: number,
   ): Promise<TagRecord> {
-    const before = (await this.find(repository, tag))?.history ?? [];
-    const [latest, ...older] = before;
+    const before = await this.find(repository, tag);
+    const [latest, ...older] = before?.history ?? [];
     const history =
       latest?.digest === digest
         ? [{ ...latest, lastSeenMs: wallMs }, ...older]
-        : [{ digest, firstSeenMs: wallMs, lastSeenMs: wallMs }, ...before].slice(0, historyMax);
-    const record = { digest, mediaType, sizeBytes: size, checkedMs: wallMs, history };
+        : [{ digest, firstSeenMs: wallMs, lastSeenMs: wallMs }, ...(before?.history ?? [])].slice(
+            0,
+            historyMax,
+          );
+    const isHeldBack = before?.rejected !== undefined && before.digest === digest;
+    const record = {
+      digest,
+      mediaType,
+      sizeBytes: size,
+      checkedMs: wallMs,
+      history,
+      ...(isHeldBack ? { rejected: before.rejected } : {}),
+    };
     const entry = { key: tagKey(repository, tag), value: record };
     await this.#table.put(latest === undefined ? [entry, repositoryEntry(repository)] : [entry]);
+    return record;
+  }
+
+  async rollBack(repository: Repository, tag: string): Promise<TagRecord | undefined> {
+    const before = await this.find(repository, tag);
+    const [latest, earlier, ...older] = before?.history ?? [];
+    if (before === undefined || latest === undefined || earlier === undefined) return undefined;
+    const link = await this.#table.find<Link>(linkKey(repository, earlier.digest));
+    const { mediaType, sizeBytes } = link ?? before;
+    const record = {
+      digest: earlier.digest,
+      mediaType,
+      sizeBytes,
+      checkedMs: before.checkedMs,
+      history: [earlier, latest, ...older],
+      rejected: before.digest,
+    };
+    await this.#table.put([{ key: tagKey(repository, tag), value: record }]);
     return record;
   }
 
@@ -254,6 +293,11 @@ class KeyvLinks implements LinkStore {
     this.#hot.delete(key);
     await this.#table.remove(key);
     await forgetIfEmpty(this.#table, repository);
+  }
+
+  async *walk(repository: Repository): AsyncGenerator<Link, void> {
+    const prefix = `link ${repositoryKey(repository)} `;
+    for await (const [, link] of this.#table.scan<Link>(prefix)) yield link;
   }
 
   async *repositories(): AsyncGenerator<Repository, void> {

@@ -5,6 +5,7 @@ import { prewarmRequest } from '../api/runs.ts';
 import { prewarmByHand } from '../http/admin/run-routes.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { PrewarmRule } from '../mirror/prewarm/prewarm.ts';
+import { gcJob, scrubJob, untaggedMsDefault } from '../http/admin/care-routes.ts';
 import type { Job } from '../schedule/scheduler.ts';
 
 type RuleSettings = Config['prewarm'][number];
@@ -21,12 +22,30 @@ export function jobsOf(config: Config, parts: { mirror: Mirror; clock: Clock }):
         await mirror.prewarm({ images, platforms, referrers }, work);
       },
     },
+    {
+      name: scrubJob,
+      summary: 'Reads everything that is stored, and mends what has changed',
+      timetable: {
+        cron: config.storage.verify.scrub,
+        timeZone: undefined,
+        jitterMs: 0,
+      },
+      run: (work) => mirror.care.scrub(work),
+    },
+    {
+      name: gcJob,
+      summary: 'Removes content and names that nothing refers to',
+      run: async (work, parameters) => {
+        const { untaggedMs = untaggedMsDefault } = (parameters ?? {}) as { untaggedMs?: number };
+        await mirror.care.collectGarbage(untaggedMs, work);
+      },
+    },
     ...config.prewarm.map((settings) => prewarmJob(settings, mirror, clock)),
   ];
 }
 
 function prewarmJob(settings: RuleSettings, mirror: Mirror, clock: Clock): Job {
-  const { name, images, schedule } = settings;
+  const { name, images, schedule, pin } = settings;
   const rule = ruleOf(settings, clock);
   return {
     name: `${prewarmByHand}:${name}`,
@@ -36,7 +55,11 @@ function prewarmJob(settings: RuleSettings, mirror: Mirror, clock: Clock): Job {
         ? undefined
         : { cron: schedule, timeZone: settings.timeZone, jitterMs: settings.jitterMs },
     run: async (work) => {
-      await mirror.prewarm(rule, work);
+      const warmed = await mirror.prewarm(rule, work);
+      if (!pin || work.isDryRun) return;
+      for (const { repository, reference } of warmed) {
+        await mirror.care.pins.pin(repository, reference);
+      }
     },
   };
 }

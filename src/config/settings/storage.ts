@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { minFree, schedule, share, size, text } from '../scalars.ts';
+import { minFree, rate, schedule, share, size, text } from '../scalars.ts';
 
 /** The disk. */
 export const storage = z
@@ -10,8 +10,13 @@ export const storage = z
     lowWatermark: share.prefault('90%'),
     eviction: z.enum(['lru', 's3-fifo']).prefault('lru'),
     verify: z
-      .strictObject({ scrub: schedule.optional(), onRead: z.enum(['off', 'crc']).prefault('crc') })
-      .prefault({}),
+      .strictObject({
+        scrub: schedule.prefault('0 4 * * 0'),
+        scrubRate: rate.prefault('50MiB/s'),
+        onRead: z.enum(['off', 'crc']).prefault('crc'),
+      })
+      .prefault({})
+      .transform(({ scrubRate, ...rest }) => ({ ...rest, scrubRateBytesPerSecond: scrubRate })),
   })
   .transform(({ maxSize, lowWatermark, ...rest }) => ({
     ...rest,

@@ -19,18 +19,22 @@ import type { AdminRoutes } from './server.ts';
 /** The job that fetches what a person names. */
 export const prewarmByHand = 'prewarm';
 
-/** Jobs, their runs, and fetching by hand. */
-export function runRoutes(scheduler: Scheduler): AdminRoutes {
-  const start = (
-    name: string,
-    options: { isDryRun: boolean; parameters?: unknown },
-  ): ReturnType<typeof runShape> => {
+export type StartRun = (job: string, options: { isDryRun: boolean; parameters?: unknown }) => Run;
+
+/** Starts a job by hand. Throws AdminProblem 404 and 503. */
+export function runStarter(scheduler: Scheduler): StartRun {
+  return (name, options) => {
     if (!scheduler.has(name))
       throw new AdminProblem(404, `There is no job ${name}; /api/v1/jobs lists them`);
     const record = scheduler.start(name, { trigger: 'manual', ...options });
     if (record !== undefined) return runShape(record);
     throw new AdminProblem(503, 'Too many runs wait already; cancel some, or come back later');
   };
+}
+
+/** Jobs, their runs, and fetching by hand. */
+export function runRoutes(scheduler: Scheduler): AdminRoutes {
+  const start = runStarter(scheduler);
   const find = (id: string): RunRecord => {
     const record = scheduler.run(id);
     if (record !== undefined) return record;

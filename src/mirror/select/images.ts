@@ -2,10 +2,11 @@ import {
   canonicalRegistry,
   isRepositoryName,
   repositoryOf,
+  type Reference,
   type Repository,
 } from '../../oci/reference.ts';
 import { findDigest, type Digest } from '../../oci/digest.ts';
-import { tagMatcher } from './tags.ts';
+import { isExactTag, tagMatcher } from './tags.ts';
 
 /** An image as a rule or a person names it. */
 export interface ImagePattern {
@@ -42,4 +43,15 @@ export function parseImagePattern(text: string): ImagePattern {
   const tags = digest === undefined ? (pattern ?? 'latest') : undefined;
   if (tags !== undefined) tagMatcher(tags);
   return { repository: repositoryOf(registry, name), tags, digest };
+}
+
+/**
+ * One image, as a person names it: by tag, `latest` unless told, or by digest.
+ * @throws RangeError that says what is wrong
+ */
+export function parseImage(text: string): { repository: Repository; reference: Reference } {
+  const { repository, tags = 'latest', digest } = parseImagePattern(text);
+  if (digest !== undefined) return { repository, reference: { digest } };
+  if (isExactTag(tags)) return { repository, reference: { tag: tags } };
+  throw new RangeError(`«${text}» names a pattern of tags; write one tag, or a digest`);
 }

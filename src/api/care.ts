@@ -1,0 +1,30 @@
+import { z } from 'zod';
+import { bytes, count, digest, pageOf, time } from './common.ts';
+
+export const pin = z.object({
+  reference: z.string().describe('such as docker.io/library/nginx:1.27'),
+  digest,
+  /** Manifests, configs and layers that stay for it. */
+  keeps: count,
+  pinnedAt: time,
+});
+
+export const pinPage = pageOf(pin);
+
+export const pinRequest = z.object({ reference: z.string().min(1).max(512) });
+
+export const purged = z.object({
+  isDryRun: z.boolean(),
+  /** Tags that are forgotten. */
+  tags: z.array(z.string()),
+  manifests: z.array(digest),
+  blobs: count,
+  bytes,
+  log: z.array(z.string()).describe('what happened to what'),
+  errors: z.array(z.object({ object: z.string(), message: z.string() })),
+});
+
+export const rolledBack = z.object({ reference: z.string(), digest });
+
+export type Pin = z.output<typeof pin>;
+export type Purged = z.output<typeof purged>;
