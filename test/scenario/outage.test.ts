@@ -14,6 +14,12 @@ import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-re
 
 const image = makeImage({ seed: 'outage', layers: [20_000] });
 
+/**
+ * The promise is 50 ms, and the middle of many answers is held to it; a single one may lose some time to
+ * a busy test machine, but never as much as the shortest wait for upstream, which is 200 ms.
+ */
+const atOnceMs = 150;
+
 /** A mirror that holds the image under the tag `1`, which it has to ask about at each request. */
 async function startFilledMirror(
   upstream: ScriptedRegistry,
@@ -63,8 +69,10 @@ for (const [name, fault, probesMax] of outages) {
       assert.match(String(answer.headers['warning']), /^299 - ".*served from the cache/);
     }
     assert.ok(first.totalMs < 3_000, `first ${first.totalMs} ms`);
-    const quick = others.map(({ totalMs }) => totalMs).sort((a, b) => a - b);
-    assert.ok(others[0]!.totalMs < 50 || quick[25]! < 50, `second ${others[0]!.totalMs} ms`);
+    const [second = NaN] = others.map(({ totalMs }) => totalMs);
+    const sorted = others.map(({ totalMs }) => totalMs).sort((a, b) => a - b);
+    assert.ok(second < atOnceMs, `second ${second} ms`);
+    assert.ok(sorted[25]! < 50, `half of the others ${sorted[25]} ms`);
     const probes = upstream.count() - asked;
     assert.ok(probes <= probesMax, `${probes} requests reached upstream`);
   });
@@ -170,8 +178,8 @@ test('what is not cached fails at once while upstream is known to be down', asyn
   const manifest = await get(`${mirror.url}/v2/library/app/manifests/none`);
 
   assert.deepEqual([blob.status, manifest.status], [404, 503]);
-  assert.ok(blob.totalMs < 100, `blob ${blob.totalMs} ms`);
-  assert.ok(manifest.totalMs < 100, `manifest ${manifest.totalMs} ms`);
+  assert.ok(blob.totalMs < atOnceMs, `blob ${blob.totalMs} ms`);
+  assert.ok(manifest.totalMs < atOnceMs, `manifest ${manifest.totalMs} ms`);
 });
 
 const handshakes: [name: string, spoil: (front: TlsFront) => Promise<void>][] = [
@@ -199,7 +207,7 @@ for (const [name, spoil] of handshakes) {
 
     assert.ok(answers.every(({ headers }) => headers['x-cache'] === 'STALE'));
     assert.ok(answers[0]!.totalMs < 3_000, `first ${answers[0]!.totalMs} ms`);
-    assert.ok(answers[1]!.totalMs < 50, `second ${answers[1]!.totalMs} ms`);
+    assert.ok(answers[1]!.totalMs < atOnceMs, `second ${answers[1]!.totalMs} ms`);
     assert.ok(front.connections - before <= 8, `${front.connections - before} connections`);
   });
 }
@@ -258,7 +266,7 @@ test('one tag that hangs holds up no other: those are confirmed as before', asyn
   const other = await get(`${mirror.url}/v2/library/app/manifests/1`);
 
   assert.deepEqual([late.headers['x-cache'], again.headers['x-cache']], ['STALE', 'STALE']);
-  assert.ok(again.totalMs < 50, `${again.totalMs} ms`);
+  assert.ok(again.totalMs < atOnceMs, `${again.totalMs} ms`);
   assert.equal(other.status, 200);
   await until('the other tag to be asked for', () =>
     upstream.count({ reference: '1', method: 'HEAD' }),
@@ -281,7 +289,7 @@ test('a list of tags that hangs is the last known one', async () => {
   assert.deepEqual(first.body, before.body);
   assert.deepEqual([first.headers['x-cache'], second.headers['x-cache']], ['STALE', 'STALE']);
   assert.ok(first.totalMs < 4_000, `${first.totalMs} ms`);
-  assert.ok(second.totalMs < 50, `${second.totalMs} ms`);
+  assert.ok(second.totalMs < atOnceMs, `${second.totalMs} ms`);
 });
 
 test('pulls by digest alone find out that upstream is back', async () => {
@@ -315,7 +323,7 @@ test('with a token server that hangs the copy comes within 3 s, too', async () =
 
   assert.deepEqual([first.headers['x-cache'], second.headers['x-cache']], ['STALE', 'STALE']);
   assert.ok(first.totalMs < 3_000, `first ${first.totalMs} ms`);
-  assert.ok(second.totalMs < 50, `second ${second.totalMs} ms`);
+  assert.ok(second.totalMs < atOnceMs, `second ${second.totalMs} ms`);
 });
 
 test('offline for the whole mirror: nothing is asked, what is here is served', async () => {
