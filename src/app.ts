@@ -4,6 +4,7 @@ import type { Observe } from './base/events.ts';
 import { listenText } from './config/scalars.ts';
 import { readSecret } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import { archiveRoutes } from './http/admin/archive-routes.ts';
 import { careRoutes } from './http/admin/care-routes.ts';
 import { runRoutes, runStarter } from './http/admin/run-routes.ts';
 import { RegistryRoutes } from './http/registry-routes.ts';
@@ -121,7 +122,11 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     },
     logLevel: around.logLevel,
     doctor: new Doctor({ disk, folder, minFreeBytes, names, upstreams: upstreams.examinable }),
-    api: [runRoutes(scheduler), careRoutes(mirror.care, runStarter(scheduler))],
+    api: [
+      runRoutes(scheduler),
+      careRoutes(mirror.care, runStarter(scheduler)),
+      archiveRoutes(mirror.archives),
+    ],
   });
 
   const close = async (): Promise<void> => {

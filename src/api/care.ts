@@ -26,5 +26,16 @@ export const purged = z.object({
 
 export const rolledBack = z.object({ reference: z.string(), digest });
 
+/** What came of an import. */
+export const imported = z.object({
+  images: z.array(z.object({ reference: z.string(), digest })),
+  /** Blobs that are new here, and those that were here already. */
+  blobs: count,
+  present: count,
+  bytes,
+  skipped: z.array(z.object({ object: z.string(), reason: z.string() })),
+});
+
 export type Pin = z.output<typeof pin>;
 export type Purged = z.output<typeof purged>;
+export type Imported = z.output<typeof imported>;

@@ -1,4 +1,8 @@
 import { readFile } from 'node:fs/promises';
+import { request as requestPlain, type IncomingMessage } from 'node:http';
+import { request as requestTls } from 'node:https';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import { CliFailure, type CliIo } from './io.ts';
 
@@ -93,16 +97,50 @@ export class AdminClient {
     }
   }
 
+  /**
+   * Sends a tar as it comes into being, and answers what the server says of it.
+   * @throws CliFailure as `get`
+   */
+  async upload(path: string, bytes: AsyncIterable<Uint8Array>): Promise<unknown> {
+    const url = new URL(`${this.#url}${path}`);
+    const headers = { ...(await this.#headers()), 'content-type': 'application/x-tar' };
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const send = url.protocol === 'https:' ? requestTls : requestPlain;
+    // Not `fetch`: it gives up when there is no answer within five minutes of a long upload.
+    const outgoing = send(url, { method: 'POST', headers }, resolve).on('error', reject);
+    const sending = pipeline(Readable.from(bytes, { objectMode: false }), outgoing);
+    // A refusal comes before all is sent, and breaks the sending; what it says is what counts.
+    sending.catch(reject);
+    try {
+      const incoming = await promise;
+      let answer = '';
+      for await (const chunk of incoming.setEncoding('utf8')) answer += String(chunk);
+      const status = incoming.statusCode ?? 0;
+      if (status === 200) return JSON.parse(answer);
+      throw this.#refusal(status, answer, path);
+    } catch (error) {
+      throw error instanceof CliFailure ? error : this.#unreachable(error);
+    } finally {
+      outgoing.destroy();
+    }
+  }
+
+  /** The body of an answer, as it comes. @throws CliFailure as `get` */
+  async download(
+    path: string,
+  ): Promise<{ sizeBytes: number | undefined; body: AsyncIterable<Uint8Array> }> {
+    const response = await this.#fetch('GET', path);
+    const length = response.headers.get('content-length');
+    return { sizeBytes: length === null ? undefined : Number(length), body: response.body! };
+  }
+
   async #fetch(
     method: string,
     path: string,
     body?: unknown,
     signal?: AbortSignal,
   ): Promise<Response> {
-    const headers: Record<string, string> = { accept: 'application/json' };
-    if (this.#tokenFile !== undefined) {
-      headers['authorization'] = `Bearer ${await readToken(this.#tokenFile)}`;
-    }
+    const headers = await this.#headers();
     if (body !== undefined) headers['content-type'] = 'application/json';
     let response: Response;
     try {
@@ -113,25 +151,38 @@ export class AdminClient {
         ...(signal === undefined ? {} : { signal }),
       });
     } catch (error) {
-      const { cause } = error as { cause?: { code?: string; message?: string } };
-      const why = cause?.code ?? cause?.message ?? (error as Error).message;
-      throw new CliFailure(
-        `no server answers at ${this.#url} (${why}); start one with «entrepot serve», or name the admin address of the one that runs with --server or ENTREPOT_SERVER`,
-      );
+      throw this.#unreachable(error);
     }
     if (response.ok) return response;
-    if (response.status === 401) {
-      throw new CliFailure(
-        `the server at ${this.#url} asks for its admin token: name the file that holds it with --token-file`,
-      );
+    throw this.#refusal(response.status, await response.text(), path);
+  }
+
+  async #headers(): Promise<Record<string, string>> {
+    const headers: Record<string, string> = { accept: 'application/json' };
+    if (this.#tokenFile !== undefined) {
+      headers['authorization'] = `Bearer ${await readToken(this.#tokenFile)}`;
     }
-    throw new CliFailure(`${await reasonOf(response, path)} (${this.#url})`);
+    return headers;
+  }
+
+  #unreachable(error: unknown): CliFailure {
+    const { cause, code } = error as { code?: string; cause?: { code?: string; message?: string } };
+    const why = cause?.code ?? cause?.message ?? code ?? (error as Error).message;
+    return new CliFailure(
+      `no server answers at ${this.#url} (${why}); start one with «entrepot serve», or name the admin address of the one that runs with --server or ENTREPOT_SERVER`,
+    );
+  }
+
+  #refusal(status: number, text: string, path: string): CliFailure {
+    if (status !== 401) return new CliFailure(`${reasonOf(status, text, path)} (${this.#url})`);
+    return new CliFailure(
+      `the server at ${this.#url} asks for its admin token: name the file that holds it with --token-file`,
+    );
   }
 }
 
 /** What a problem of RFC 9457 says; another answer is not the admin API's. */
-async function reasonOf(response: Response, path: string): Promise<string> {
-  const text = await response.text();
+function reasonOf(status: number, text: string, path: string): string {
   try {
     const { title, detail, errors } = JSON.parse(text) as {
       title?: string;
@@ -144,7 +195,7 @@ async function reasonOf(response: Response, path: string): Promise<string> {
   } catch {
     // Said below.
   }
-  return `the server answered ${response.status} for ${path}, which is not Entrepot's admin API`;
+  return `the server answered ${status} for ${path}, which is not Entrepot's admin API`;
 }
 
 async function readToken(file: string): Promise<string> {

@@ -15,6 +15,11 @@ const commands: readonly {
   { names: ['top'], load: async () => (await import('./top.ts')).addTop },
   { names: ['ls', 'inspect'], load: async () => (await import('./ls.ts')).addLs },
   { names: ['prewarm'], load: async () => (await import('./prewarm.ts')).addPrewarm },
+  {
+    names: ['pin', 'unpin', 'purge', 'gc', 'scrub'],
+    load: async () => (await import('./cache.ts')).addCache,
+  },
+  { names: ['import', 'export'], load: async () => (await import('./archives.ts')).addArchives },
   { names: ['jobs'], load: async () => (await import('./jobs.ts')).addJobs },
   { names: ['doctor'], load: async () => (await import('./doctor.ts')).addDoctor },
   { names: ['config'], load: async () => (await import('./config.ts')).addConfig },

@@ -137,7 +137,7 @@ export class ManifestShelf {
   }
 }
 
-function linkOf(descriptor: Descriptor, kind: Link['kind']): Link {
+export function linkOf(descriptor: Descriptor, kind: Link['kind']): Link {
   const { digest, mediaType, size } = descriptor;
   return { digest, mediaType, sizeBytes: size, kind };
 }

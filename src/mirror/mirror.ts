@@ -11,6 +11,7 @@ import type { LimitPause } from '../upstream/cooldown.ts';
 import type { Quota } from '../upstream/quota.ts';
 import type { Verifier } from '../store/verify/verifier.ts';
 import { Blobs, type BlobAnswer } from './blobs.ts';
+import { Archives } from './archive/archives.ts';
 import { CacheCare } from './care/cache-care.ts';
 import type { FillProgress } from './fill-parts.ts';
 import { Listings, type ListAnswer } from './listings.ts';
@@ -53,10 +54,12 @@ export interface UpstreamState {
  *   manifest, describe ──▶ Manifests ──▶ memory, store, upstream; ──fetched──▶ read-ahead of its blobs
  *   tags, referrers ──▶ Listings
  *   care ──▶ pins, gc, purge, scrub
+ *   archives ──▶ import, export
  */
 export class Mirror {
   readonly defaultUpstream: string;
   readonly care: CacheCare;
+  readonly archives: Archives;
   readonly #upstreams: ReadonlyMap<string, MirroredUpstream>;
   readonly #names: Names;
   readonly #blobs: Blobs;
@@ -100,6 +103,15 @@ export class Mirror {
       verifier: options.verifier,
       scrubRateBytesPerSecond: options.scrubRateBytesPerSecond,
       pulls: this,
+    });
+    this.archives = new Archives({
+      store,
+      names,
+      clock,
+      manifests: this.#manifests,
+      has: (registry) => this.has(registry),
+      pulls: this,
+      defaultUpstream: options.defaultUpstream,
     });
     this.#prewarm = new Prewarm({
       store,

@@ -159,7 +159,7 @@ export function careRoutes(care: CacheCare, startRun: StartRun): AdminRoutes {
 }
 
 /** One or several of a query parameter. */
-const many = z
+export const many = z
   .union([z.string(), z.array(z.string())])
   .default([])
   .transform((value) => (typeof value === 'string' ? [value] : value));
