@@ -4,6 +4,7 @@ import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { accountKey } from './account.ts';
 import type { Breaker } from './breaker.ts';
 import type { Cooldown, LimitedKind, LimitPause } from './cooldown.ts';
+import { discard, type Answer } from './exchange.ts';
 import type { Credentials, TokenSource } from './tokens.ts';
 
 /** A failure that takes longer makes clients wait, whatever it is: the breaker opens at once. */
@@ -50,17 +51,21 @@ export class Endpoints {
   }
 
   /**
-   * The answer of the first that gives one.
-   * @throws MirrorError UPSTREAM_LIMITED, UPSTREAM_UNAVAILABLE: none did, or none is asked at the
-   *   moment; whatever `ask` throws that is no failure of the URL, at once
+   * The answer of the first that has what is asked for. One that says it has not, or may not show it,
+   * may be a mirror that keeps a part: the next is asked, and the first such answer stands when none
+   * has it, unless one could not be asked, for that one might.
+   * @throws MirrorError UPSTREAM_LIMITED, UPSTREAM_UNAVAILABLE: none answered, or none is asked at the
+   *   moment; DENIED: our login was refused; whatever else `ask` throws, at once
    */
-  async inOrder<T>(
+  async inOrder(
     kind: LimitedKind,
     credentials: Credentials | undefined,
-    ask: (endpoint: Endpoint) => Promise<T>,
-  ): Promise<T> {
+    ask: (endpoint: Endpoint) => Promise<Answer>,
+  ): Promise<Answer> {
     const account = accountKey(credentials);
+    let refusal: Answer | MirrorError | undefined;
     let failure: MirrorError | undefined;
+    let isOneUnasked = false;
     for (const endpoint of this.#all) {
       const { breaker, cooldown } = endpoint;
       const seconds = cooldown.secondsLeft(kind, account);
@@ -68,28 +73,40 @@ export class Endpoints {
         failure ??= this.#limited('limited our requests (429) a moment ago', seconds);
         continue;
       }
-      if (!breaker.admits()) continue;
+      if (!breaker.admits()) {
+        isOneUnasked = true;
+        continue;
+      }
       cooldown.begin(kind, account);
       const startMs = this.#clock.monotonicMs();
       try {
         const answer = await ask(endpoint);
         cooldown.answered(kind);
         this.#succeeded(endpoint);
-        return answer;
+        if (!isRefusal(answer) || this.#all.length === 1) return answer;
+        discard(answer.body);
+        if (refusal === undefined) refusal = answer;
+        else if (!(refusal instanceof MirrorError) && isDenial(answer)) refusal = answer;
       } catch (error) {
         if (isMirrorError(error, 'UPSTREAM_LIMITED')) {
           failure = this.#pause(endpoint, kind, error);
           continue;
         }
         cooldown.abandoned(kind);
-        if (!isMirrorError(error, 'UPSTREAM_UNAVAILABLE')) {
-          breaker.abandoned();
-          throw error;
+        if (isMirrorError(error, 'UPSTREAM_UNAVAILABLE')) {
+          failure = error;
+          this.#failed(endpoint, error, this.#clock.monotonicMs() - startMs);
+          continue;
         }
-        failure = error;
-        this.#failed(endpoint, error, this.#clock.monotonicMs() - startMs);
+        breaker.abandoned();
+        if (!isMirrorError(error, 'DENIED')) throw error;
+        refusal = error;
       }
     }
+    // A denial is heeded whatever the others would have said; that something is not there is not.
+    if (refusal instanceof MirrorError) throw refusal;
+    const haveAllAnswered = failure === undefined && !isOneUnasked;
+    if (refusal !== undefined && (haveAllAnswered || isDenial(refusal))) return refusal;
     throw (
       failure ??
       new MirrorError(
@@ -127,4 +144,12 @@ export class Endpoints {
     const registry = this.#registry;
     this.#observe({ kind: 'breaker-changed', registry, state: 'open', message });
   }
+}
+
+function isRefusal(answer: Answer): boolean {
+  return answer.status === 404 || isDenial(answer);
+}
+
+function isDenial({ status }: Answer): boolean {
+  return status === 401 || status === 403;
 }

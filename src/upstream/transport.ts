@@ -147,7 +147,8 @@ export class Transport {
   }
 
   #named(ask: Ask): Ask {
-    if (!this.#options.sendsNamespace) return ask;
+    // A link to the next page may have kept it.
+    if (!this.#options.sendsNamespace || /[?&]ns=/.test(ask.path)) return ask;
     const separator = ask.path.includes('?') ? '&' : '?';
     const namespace = encodeURIComponent(this.#options.registry);
     return { ...ask, path: `${ask.path}${separator}ns=${namespace}` };

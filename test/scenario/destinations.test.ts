@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { goodCertificate } from '../kit/certificates.ts';
 import { get } from '../kit/clients.ts';
 import { makeImage } from '../kit/images.ts';
 import { startMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
+import { startTlsFront } from '../kit/tls-front.ts';
 
 const password = 'hunter2-is-a-secret';
 const image = makeImage({ seed: 'private', layers: Array<number>(20).fill(40_000) });
@@ -59,8 +61,11 @@ test('a private image through a redirect: one token for 20 layers, and no secret
     cdn.requests.filter(({ headers }) => headers.authorization ?? headers.cookie).length,
     0,
   );
-  const told = JSON.stringify(mirror.events);
-  for (const text of [password, 's3cret', 'scripted-token']) {
+  const admin = ['metrics', 'api/v1/stats', 'api/v1/upstreams', 'api/v1/config', 'api/v1/blobs'];
+  const shown = await Promise.all(admin.map((path) => get(`${mirror.adminUrl}/${path}`)));
+  const told = JSON.stringify(mirror.events) + shown.map(({ body }) => String(body)).join('');
+  const basic = Buffer.from(`me:${password}`).toString('base64');
+  for (const text of [password, basic, 's3cret', 'scripted-token']) {
     assert.equal(told.includes(text), false, `${text} is told`);
   }
 });
@@ -83,6 +88,84 @@ test('a signed address that is over is asked for once more at the registry', asy
 
   assert.equal(answer.digest, layer!.digest);
   assert.equal(upstream.count({ kind: 'blob' }), 2);
+});
+
+test('a signed address that ends in the middle of a blob is renewed, and the blob goes on', async () => {
+  const large = makeImage({ seed: 'signed', layers: [12 * 1024 * 1024] });
+  const [layer] = large.layers;
+  await using cdn = await startScriptedRegistry({
+    rateBytesPerSecond: 40 * 1024 * 1024,
+    rules: [
+      { when: { kind: 'blob' }, times: 1, do: { resetAfterBytes: 5 * 1024 * 1024 } },
+      { when: { kind: 'blob' }, times: 1, do: { status: 403 } },
+    ],
+  });
+  let signatures = 0;
+  await using upstream = await startScriptedRegistry({
+    auth: { kind: 'bearer' },
+    rules: [
+      {
+        when: { kind: 'blob' },
+        do: { redirectTo: (path) => `${cdn.url}${path}?signature=${(signatures += 1)}` },
+      },
+    ],
+  });
+  await using mirror = await startMirror({
+    upstream,
+    settings: { redirectHosts: [cdn.host], connectionsPerBlob: 1 },
+  });
+  for (const registry of [upstream, cdn]) registry.add('library/app', large, '1');
+
+  const answer = await get(`${mirror.url}/v2/app/blobs/${layer!.digest}`);
+
+  assert.equal(answer.digest, layer!.digest);
+  assert.deepEqual(
+    cdn.requests.map(({ path, status }) => [path.replace(/.*=/, ''), status]),
+    [
+      ['1', 200],
+      ['2', 403],
+      ['3', 206],
+    ],
+  );
+  assert.ok(cdn.bytesSent(layer!.digest) <= 1.05 * layer!.bytes.length);
+});
+
+test('redirects end after five, and never lead from https to http', async () => {
+  let hops = 0;
+  await using upstream = await startScriptedRegistry({
+    rules: [
+      {
+        when: { kind: 'blob' },
+        do: { redirectTo: (path) => `${path.split('?')[0]}?hop=${(hops += 1)}` },
+      },
+    ],
+  });
+  await using folder = await temporaryFolder();
+  const ca = join(folder.path, 'ca.pem');
+  await writeFile(ca, goodCertificate);
+  await using plain = await startScriptedRegistry();
+  await using secure = await startScriptedRegistry({
+    rules: [{ when: { kind: 'blob' }, do: { redirectTo: (path) => `${plain.url}${path}` } }],
+  });
+  await using front = await startTlsFront(secure, goodCertificate);
+  await using mirror = await startMirror({
+    upstream,
+    config: {
+      upstreams: {
+        'secure.test': { urls: [front.url], tls: { ca }, redirectHosts: [plain.host] },
+      },
+    },
+  });
+  const path = `app/blobs/${image.layers[0]!.digest}`;
+
+  const endless = await get(`${mirror.url}/v2/${path}`);
+  const downgraded = await get(`${mirror.url}/v2/secure.test/${path}`);
+
+  assert.deepEqual([endless.status, downgraded.status], [404, 404]);
+  assert.match(endless.body.toString(), /redirects more than 5 times/);
+  assert.equal(upstream.count({ kind: 'blob' }), 6);
+  assert.match(downgraded.body.toString(), /from https to plain http/);
+  assert.equal(plain.requests.length, 0);
 });
 
 test('a wrong password: 403 with a message, never 401', async () => {
@@ -217,6 +300,54 @@ test('of two URLs the first dies in the middle of a blob: the client does not no
   assert.equal(answer.digest, layer!.digest);
   const sent = dying.bytesSent(layer!.digest) + second.bytesSent(layer!.digest);
   assert.ok(sent <= 1.05 * layer!.bytes.length, `${sent} bytes for ${layer!.bytes.length}`);
+});
+
+test('of two URLs the second is asked for what the first does not have, or may not show', async () => {
+  for (const status of [404, 403, 401]) {
+    await using part = await startScriptedRegistry({ rules: [{ do: { status } }] });
+    await using whole = await startScriptedRegistry();
+    await using mirror = await startMirror({
+      upstream: part,
+      settings: { urls: [part.url, whole.url], readAhead: false },
+    });
+    whole.add('library/app', image, '1');
+
+    const manifest = await get(`${mirror.url}/v2/app/manifests/1`);
+    const blob = await get(`${mirror.url}/v2/app/blobs/${image.layers[0]!.digest}`);
+
+    assert.deepEqual([manifest.status, blob.digest], [200, image.layers[0]!.digest]);
+  }
+});
+
+test('what the first URL does not have is not gone while the second cannot be asked', async () => {
+  await using part = await startScriptedRegistry();
+  await using whole = await startScriptedRegistry();
+  await using mirror = await startMirror({
+    upstream: part,
+    settings: { urls: [part.url, whole.url], tagTtl: '0s', negativeTtl: '0s', onGone: 'deny' },
+  });
+  const small = makeImage({ seed: 'small', layers: [1000] });
+  whole.add('library/app', small, '1');
+  const path = `${mirror.url}/v2/app/manifests/1`;
+  await get(path);
+  const blobs = [small.config, ...small.layers];
+  for (const { digest } of blobs) {
+    await get(`${mirror.url}/v2/app/blobs/${digest}`);
+    await mirror.observed('fill-committed', (event) => event.digest === digest);
+  }
+
+  await whole.stop();
+  const stale = await get(path);
+  part.script({ do: { status: 403 } });
+  const denied = await get(path);
+  part.clearScript();
+  await whole.restart();
+  whole.remove('library/app', '1');
+  const gone = await get(path);
+
+  assert.deepEqual([stale.status, stale.headers['x-cache']], [200, 'STALE']);
+  assert.equal(denied.status, 403);
+  assert.equal(gone.status, 404);
 });
 
 test('says which registry is meant to a mirror of several', async () => {
