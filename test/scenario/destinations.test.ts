@@ -94,9 +94,8 @@ test('a signed address that ends in the middle of a blob is renewed, and the blo
   const large = makeImage({ seed: 'signed', layers: [12 * 1024 * 1024] });
   const [layer] = large.layers;
   await using cdn = await startScriptedRegistry({
-    rateBytesPerSecond: 40 * 1024 * 1024,
     rules: [
-      { when: { kind: 'blob' }, times: 1, do: { resetAfterBytes: 5 * 1024 * 1024 } },
+      { when: { kind: 'blob' }, times: 1, do: { truncateAfterBytes: 5 * 1024 * 1024 } },
       { when: { kind: 'blob' }, times: 1, do: { status: 403 } },
     ],
   });
