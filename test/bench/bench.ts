@@ -7,6 +7,7 @@
  */
 import { coldGigabit, coldThrottled, coldUnthrottled } from './cold.ts';
 import { formatReport, type Report } from './report.ts';
+import { million } from './million.ts';
 import { stalled } from './stalled.ts';
 import { stampede } from './stampede.ts';
 import { trace } from './trace.ts';
@@ -22,6 +23,7 @@ const scenarios: Readonly<Record<string, () => Promise<Report>>> = {
   'cold-unthrottled': coldUnthrottled,
   stalled,
   trace,
+  million,
 };
 
 const wanted = process.argv.slice(2);
