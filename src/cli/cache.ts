@@ -131,7 +131,7 @@ function addRun(
     command
       .option(
         '--untagged <duration>',
-        'how long a manifest without a tag stays unused (default: 30d)',
+        'how long a manifest without a tag stays unused (default: storage.gc.untagged)',
       )
       .option('--dry-run', 'say what would go, and remove nothing');
   }

@@ -64,7 +64,7 @@ export async function openStorage(
     ...parts,
     folder,
     table: new ChecksumTable({ folder, observe }),
-    quarantine: new Quarantine(folder, parts.budget.maxBytes),
+    quarantine: await Quarantine.open(folder, parts.budget.maxBytes),
   });
   const store = new DiskBlobStore({ ...parts, folder, verifier });
   const abort = new AbortController();

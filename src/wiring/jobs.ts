@@ -5,7 +5,7 @@ import { prewarmRequest } from '../api/runs.ts';
 import { prewarmByHand } from '../http/admin/run-routes.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { PrewarmRule } from '../mirror/prewarm/prewarm.ts';
-import { gcJob, scrubJob, untaggedMsDefault } from '../http/admin/care-routes.ts';
+import { gcJob, gcParameters, scrubJob } from '../http/admin/care-routes.ts';
 import type { Job } from '../schedule/scheduler.ts';
 
 type RuleSettings = Config['prewarm'][number];
@@ -25,18 +25,15 @@ export function jobsOf(config: Config, parts: { mirror: Mirror; clock: Clock }):
     {
       name: scrubJob,
       summary: 'Reads everything that is stored, and mends what has changed',
-      timetable: {
-        cron: config.storage.verify.scrub,
-        timeZone: undefined,
-        jitterMs: 0,
-      },
+      timetable: { cron: config.storage.verify.scrub },
       run: (work) => mirror.care.scrub(work),
     },
     {
       name: gcJob,
       summary: 'Removes content and names that nothing refers to',
+      timetable: { cron: config.storage.gc.schedule },
       run: async (work, parameters) => {
-        const { untaggedMs = untaggedMsDefault } = (parameters ?? {}) as { untaggedMs?: number };
+        const { untaggedMs = config.storage.gc.untaggedMs } = gcParameters.parse(parameters ?? {});
         await mirror.care.collectGarbage(untaggedMs, work);
       },
     },

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -18,6 +20,7 @@ import { startMirror, type TestMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
 import { tarOf, type TarEntry } from '../kit/tar.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
+import { until } from '../kit/wait-for.ts';
 
 const mib = 1024 * 1024;
 
@@ -291,5 +294,35 @@ describe('import', () => {
     assert.deepEqual([climbing.blobs, climbing.images.length], [0, 0]);
     assert.match(none.err, /no tar archive/);
     assert.deepEqual([cut.code, none.code], [1, 1]);
+  });
+
+  test('an upload that breaks off brings what was whole, and is no bug', async () => {
+    await using alone = await startAlone();
+    const image = makeImage({ seed: 'cut off', layers: [mib] });
+    const whole = tarOf(layoutOf(image, { 'io.containerd.image.name': 'docker.io/team/app:1' }));
+    const { promise: closed, resolve } = Promise.withResolvers<void>();
+    const outgoing = request(`${alone.mirror.app.adminUrl}/api/v1/import`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/x-tar', 'content-length': whole.length },
+    });
+    outgoing.on('error', () => resolve());
+
+    outgoing.write(whole.subarray(0, whole.length - mib / 2));
+    const [manifest, config] = [image.manifest, image.config];
+    for (const { digest } of [manifest, config]) {
+      const hex = digest.slice(7);
+      const path = join(alone.mirror.storagePath, 'v1', 'blobs', 'sha256', hex.slice(0, 2), hex);
+      await until('the blob to be stored', () => existsSync(path));
+    }
+    outgoing.destroy();
+    await closed;
+    const again = join(alone.mirror.storagePath, '..', 'whole.tar');
+    await writeFile(again, whole);
+    const found = await importJson(alone.mirror, again);
+
+    assert.equal(found.present, 2);
+    assert.equal(found.blobs, 1);
+    assert.deepEqual(alone.mirror.observedOf('bug'), []);
+    await assertServed(alone.mirror, 'team/app', '1', image);
   });
 });

@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pinPage, purged, rolledBack, type Purged } from '../../src/api/care.ts';
 import { runWithLog } from '../../src/api/runs.ts';
+import { runCli } from '../../src/cli/program.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { get } from '../kit/clients.ts';
 import { makeBlob, makeImage, sha256, type Image } from '../kit/images.ts';
@@ -373,4 +374,47 @@ describe('a cached private layer', () => {
     const allowed = await get(`${mirror.url}/v2/team/private/blobs/${layer!.digest}`);
     assert.equal(allowed.status, 200);
   });
+});
+
+test('the commands pin, unpin, purge, gc and scrub do what they say', async () => {
+  await using it = await start({ storage: { verify: { scrubRate: 0 } } });
+  const { mirror, upstream } = it;
+  const image = makeImage({ seed: 'by hand', layers: [5000] });
+  upstream.add('library/app', image, '1');
+  await pull(mirror, image, 'app', '1');
+  const cli = async (...argv: string[]): Promise<string> => {
+    let text = '';
+    const output = { write: (more: string) => (text += more) };
+    const io = { env: {}, stdout: output, stderr: output, serve: () => Promise.resolve(1) };
+    const code = await runCli([...argv, '--server', mirror.app.adminUrl], io);
+    return `${code} ${text}`;
+  };
+
+  const said = [
+    await cli('pin', 'app:1'),
+    await cli('pin'),
+    await cli('purge', 'app:1'),
+    await cli('unpin', 'app:1'),
+    await cli('unpin', 'app:1'),
+    await cli('scrub'),
+    await cli('gc', '--dry-run', '--untagged', '0s'),
+    await cli('purge', '--older-than', '0s', '--dry-run'),
+    await cli('purge', 'app:1'),
+    await cli('purge', '--roll-back', 'app:1'),
+  ];
+
+  const expected = [
+    /^0 docker\.io\/library\/app:1 is pinned: 3 blobs stay/,
+    /^0 IMAGE .*\ndocker\.io\/library\/app:1 /,
+    /^0 kept docker\.io\/library\/app:1: it is pinned/,
+    /^0 app:1 is no longer pinned/,
+    /^1 entrepot: app:1 is not pinned/,
+    /^0 [^]*3 are sound, 0 were wrong/,
+    /^0 [^]*succeeded/,
+    /^0 [^]*1 tags and 3 blobs would go/,
+    /^0 [^]*1 tags and 3 blobs are gone/,
+    /^1 entrepot: nothing is known that docker\.io\/library\/app:1 named before/,
+  ];
+  for (const [at, text] of said.entries()) assert.match(text, expected[at]!);
+  assert.equal((await stored(mirror)).size, 0);
 });

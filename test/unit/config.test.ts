@@ -45,6 +45,7 @@ describe('defaults', () => {
         minFree: { share: 0.05 },
         lowWatermarkShare: 0.9,
         eviction: 'lru',
+        gc: { schedule: '0 5 * * 0', untaggedMs: 30 * 24 * 60 * 60 * 1000 },
         verify: { scrub: '0 4 * * 0', scrubRateBytesPerSecond: 50 * 1024 ** 2, onRead: 'crc' },
       },
       defaultUpstream: 'docker.io',

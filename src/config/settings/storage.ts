@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { minFree, rate, schedule, share, size, text } from '../scalars.ts';
+import { duration, minFree, rate, schedule, share, size, text } from '../scalars.ts';
 
 /** The disk. */
 export const storage = z
@@ -9,6 +9,13 @@ export const storage = z
     minFree: minFree.prefault('5%'),
     lowWatermark: share.prefault('90%'),
     eviction: z.enum(['lru', 's3-fifo']).prefault('lru'),
+    gc: z
+      .strictObject({
+        schedule: schedule.prefault('0 5 * * 0'),
+        untagged: duration.prefault('30d'),
+      })
+      .prefault({})
+      .transform(({ schedule: cron, untagged }) => ({ schedule: cron, untaggedMs: untagged })),
     verify: z
       .strictObject({
         scrub: schedule.prefault('0 4 * * 0'),

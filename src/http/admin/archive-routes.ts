@@ -14,6 +14,8 @@ export function archiveRoutes(archives: Archives): AdminRoutes {
   return (app) => {
     const tags = ['cache'];
     // The archive is read as it arrives, however large it is.
+    const closing = new AbortController();
+    app.addHook('preClose', () => closing.abort());
     app.addContentTypeParser('application/x-tar', (_request, payload, done) => done(null, payload));
     app.post(
       '/import',
@@ -28,7 +30,7 @@ export function archiveRoutes(archives: Archives): AdminRoutes {
           response: { 200: imported, 400: problem, 503: problem },
         },
       },
-      ({ body, query }) => take(archives, body, query),
+      ({ body, query }) => take(archives, body, query, closing.signal),
     );
     app.get(
       '/export',
@@ -61,16 +63,18 @@ async function take(
   archives: Archives,
   body: unknown,
   options: { readonly upstream?: string | undefined; readonly name?: string | undefined },
+  signal: AbortSignal,
 ): Promise<Imported> {
   if (!(body instanceof Readable)) throw new AdminProblem(400, 'Send a tar as application/x-tar');
   if (options.name !== undefined) parseAdminImage(options.name);
-  const { signal } = new AbortController();
   try {
     const work = new CollectedWork({ signal, isDryRun: false });
     const found = await archives.import(body, options, work);
     return { ...found, images: [...found.images], skipped: [...found.skipped] };
   } catch (error) {
     if (error instanceof TarError) throw new AdminProblem(400, error.message);
+    if (body.readableAborted) throw new AdminProblem(400, 'The archive broke off on its way');
+    if (signal.aborted) throw new AdminProblem(503, 'The mirror is shutting down; import it again');
     throw error;
   }
 }

@@ -25,8 +25,8 @@ export const scrubJob = 'scrub';
 /** The job that removes what nothing names. */
 export const gcJob = 'gc';
 
-/** Manifests that no tag names and nobody used for so long go. */
-export const untaggedMsDefault = 30 * 24 * 60 * 60 * 1000;
+/** Manifests that no tag names and nobody used for so long go; by setting unless told. */
+export const gcParameters = z.object({ untaggedMs: z.number().min(0).optional() });
 
 const dryRun = z.stringbool().default(false);
 
@@ -34,6 +34,8 @@ const dryRun = z.stringbool().default(false);
 export function careRoutes(care: CacheCare, startRun: StartRun): AdminRoutes {
   return (app) => {
     const tags = ['cache'];
+    const closing = new AbortController();
+    app.addHook('preClose', () => closing.abort());
     app.get(
       '/pins',
       { schema: { tags, summary: 'Images that are never evicted', response: { 200: pinPage } } },
@@ -96,10 +98,7 @@ export function careRoutes(care: CacheCare, startRun: StartRun): AdminRoutes {
         if (query.ref.length + query.pattern.length === 0 && selection.olderThanMs === undefined) {
           throw new AdminProblem(400, 'Say what to purge: ref, pattern or older-than');
         }
-        const work = new CollectedWork({
-          signal: new AbortController().signal,
-          isDryRun: query.dryRun,
-        });
+        const work = new CollectedWork({ signal: closing.signal, isDryRun: query.dryRun });
         const removed = await care.purge(selection, work);
         return {
           isDryRun: query.dryRun,
@@ -139,7 +138,7 @@ export function careRoutes(care: CacheCare, startRun: StartRun): AdminRoutes {
         },
       },
       async ({ query }, reply) => {
-        const untaggedMs = durationOf(query.untagged) ?? untaggedMsDefault;
+        const untaggedMs = durationOf(query.untagged);
         const options = { isDryRun: query.dryRun, parameters: { untaggedMs } };
         return reply.code(202).send(startRun(gcJob, options));
       },

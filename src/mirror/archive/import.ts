@@ -17,9 +17,6 @@ import { namedIn, type NamedManifest } from './archive-names.ts';
 /** An `index.json` or `manifest.json`; the largest real ones have some hundred kilobytes. */
 const documentBytesMax = 16 * 1024 * 1024;
 
-/** Names that one archive may bring; each some hundred bytes. */
-const namesMax = 1_000_000;
-
 export interface ImportParts {
   readonly store: BlobStore;
   readonly names: Names;
@@ -46,7 +43,7 @@ export interface Imported {
 }
 
 /** What the archive says beside content; content may come before it or after it. */
-export interface Archive {
+interface Contents {
   readonly documents: Map<string, string>;
   /** Of a registry's folder, by repository name. */
   readonly repositories: Map<string, { manifests: Set<Digest>; tags: Map<string, Digest> }>;
@@ -65,7 +62,7 @@ export async function importArchive(
   options: ImportOptions,
   work: Work,
 ): Promise<Imported> {
-  const archive: Archive = { documents: new Map(), repositories: new Map(), sizes: new Map() };
+  const archive: Contents = { documents: new Map(), repositories: new Map(), sizes: new Map() };
   const skipped: { object: string; reason: string }[] = [];
   const skip = (object: string, reason: string): void => {
     skipped.push({ object, reason });
@@ -96,7 +93,7 @@ export async function importArchive(
 /** Stores a blob, or keeps a document or a name in memory. */
 async function take(
   store: BlobStore,
-  archive: Archive,
+  archive: Contents,
   entry: TarEntry,
 ): Promise<'stored' | 'present' | 'other' | { readonly reason: string }> {
   if (entry.type !== 'file') return 'other';
@@ -115,9 +112,7 @@ async function take(
       archive.documents.set(found.name, await textOf(entry));
       return 'other';
     case 'manifest':
-      if (archive.repositories.size < namesMax) {
-        repositoryIn(archive, found.repository).manifests.add(found.digest);
-      }
+      repositoryIn(archive, found.repository).manifests.add(found.digest);
       return 'other';
     case 'tag': {
       if (entry.sizeBytes > 256) return { reason: 'it is no link' };
@@ -158,7 +153,7 @@ async function storeBlob(
 
 async function namedOf(
   store: BlobStore,
-  archive: Archive,
+  archive: Contents,
   options: ImportOptions,
   skip: (object: string, reason: string) => void,
 ): Promise<NamedManifest[]> {
@@ -212,7 +207,7 @@ async function register(
 }
 
 function repositoryIn(
-  archive: Archive,
+  archive: Contents,
   name: string,
 ): { manifests: Set<Digest>; tags: Map<string, Digest> } {
   const found = archive.repositories.get(name) ?? { manifests: new Set(), tags: new Map() };

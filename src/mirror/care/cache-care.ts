@@ -41,11 +41,12 @@ export class CacheCare {
 
   constructor(parts: CareParts) {
     this.#parts = parts;
-    const { store, names, clock, pulls } = parts;
+    const { store, names, clock, observe, pulls } = parts;
     this.pins = new Pins({
       store,
       names,
       clock,
+      observe,
       manifest: (repository, reference) => pulls.manifest(repository, reference),
       written: () => parts.manifests.written(),
     });

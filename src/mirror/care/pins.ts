@@ -1,4 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
+import type { Observe } from '../../base/events.ts';
 import type { Digest } from '../../oci/digest.ts';
 import {
   referenceText,
@@ -20,6 +21,7 @@ export class Pins {
   readonly #store: BlobStore;
   readonly #names: Names;
   readonly #clock: Clock;
+  readonly #observe: Observe;
   readonly #manifest: (repository: Repository, reference: Reference) => Promise<ManifestAnswer>;
   readonly #written: () => Promise<void>;
   #refreshing: Promise<void> = Promise.resolve();
@@ -28,6 +30,7 @@ export class Pins {
     readonly store: BlobStore;
     readonly names: Names;
     readonly clock: Clock;
+    readonly observe: Observe;
     /** As a client would get it. */
     readonly manifest: (repository: Repository, reference: Reference) => Promise<ManifestAnswer>;
     /** Ends when every manifest that was answered is stored. */
@@ -37,6 +40,7 @@ export class Pins {
     this.#store = parts.store;
     this.#names = parts.names;
     this.#clock = parts.clock;
+    this.#observe = parts.observe;
     this.#manifest = parts.manifest;
   }
 
@@ -64,12 +68,15 @@ export class Pins {
     const key = repositoryKey(repository);
     const pins = this.#names.pins.list().filter((pin) => repositoryKey(pin.repository) === key);
     if (pins.length === 0) return;
-    this.#refreshing = this.#refreshing.then(async () => {
+    const refreshing = this.#refreshing.then(async () => {
       for (const { reference, digest, pinnedMs } of pins) {
         if (this.#names.pins.find(repository, reference) === undefined) continue;
         const record = await this.#names.tags.find(repository, reference);
         await this.#put(repository, reference, record?.digest ?? digest, pinnedMs);
       }
+    });
+    this.#refreshing = refreshing.catch((error: unknown) => {
+      this.#observe({ kind: 'bug', where: 'follow a pinned tag', error });
     });
   }
 

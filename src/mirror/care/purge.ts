@@ -74,6 +74,9 @@ export async function purge(
   };
   const found = await survey(parts, doomed, work.signal);
   const direct = new Set(selection.digests);
+  for (const digest of direct) {
+    if (names.pins.isPinned(digest)) work.log(`kept ${digest}: a pinned image needs it`);
+  }
   const idle = [...candidates].filter((digest) => {
     if (!found.stored.has(digest)) return false;
     // Named outright, it goes although manifests name it: the next pull fetches it anew.

@@ -48,7 +48,10 @@ export async function scrub(
     }
     work.advance({ blobsDone: 1, bytesDone: size });
   }
-  if (!work.isDryRun) await verifier.prune((digest) => stored.has(digest));
+  // What has arrived meanwhile is not in the list.
+  const isStored = async (digest: Digest): Promise<boolean> =>
+    stored.has(digest) || (await store.has(digest));
+  if (!work.isDryRun) await verifier.prune(isStored);
   const { sound, wrong, refetched } = counts;
   work.log(`${sound} are sound, ${wrong} were wrong, of which ${refetched} were fetched anew`);
   return counts;

@@ -49,7 +49,7 @@ export class ChecksumTable {
   }
 
   /** Forgets what is not stored any more; right again, should it come back. @returns how many */
-  async prune(isStored: (digest: Digest) => boolean): Promise<number> {
+  async prune(isStored: (digest: Digest) => Promise<boolean>): Promise<number> {
     let pruned = 0;
     let gone: string[] = [];
     const flush = async (): Promise<void> => {
@@ -60,7 +60,7 @@ export class ChecksumTable {
     try {
       for await (const [key] of this.#table.entries('')) {
         const digest = findDigest(key);
-        if (digest === undefined || !isStored(digest)) gone.push(key);
+        if (digest === undefined || !(await isStored(digest))) gone.push(key);
         if (gone.length >= pruneBatch) await flush();
       }
       await flush();

@@ -20,23 +20,28 @@ interface Held {
 export class Quarantine {
   readonly #folder: string;
   readonly #maxBytes: number;
-  /** The oldest first; undefined before the folder has been read. */
-  #held: Held[] | undefined;
+  /** The oldest first. */
+  readonly #held: Held[];
 
-  /** @param budgetBytes of the whole cache; 0: without limit */
-  constructor(folder: string, budgetBytes: number) {
-    this.#folder = path.join(folder, 'quarantine');
+  private constructor(folder: string, held: Held[], budgetBytes: number) {
+    this.#folder = folder;
+    this.#held = held;
     const share = budgetBytes === 0 ? Infinity : Math.floor(budgetBytes * quarantineShare);
     this.#maxBytes = Math.min(quarantineBytesMax, share);
   }
 
+  /** @param budgetBytes of the whole cache; 0: without limit */
+  static async open(storageFolder: string, budgetBytes: number): Promise<Quarantine> {
+    const folder = path.join(storageFolder, 'quarantine');
+    return new Quarantine(folder, await filesIn(folder), budgetBytes);
+  }
+
   get usedBytes(): number {
-    return (this.#held ?? []).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    return this.#held.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   }
 
   /** Moves a blob's file here, out of everybody's sight; readers that have it open go on. */
   async take(digest: Digest, file: string): Promise<void> {
-    const held = await this.#read();
     const { size, isPlain } = await sizeOf(file);
     if (!isPlain || size > this.#maxBytes) {
       await fs.promises.rm(file, { force: true });
@@ -46,29 +51,26 @@ export class Quarantine {
     const target = path.join(this.#folder, name);
     await fs.promises.mkdir(this.#folder, { recursive: true, mode: 0o700 });
     await fs.promises.rename(file, target);
-    held.push({ file: target, sizeBytes: size });
+    this.#held.push({ file: target, sizeBytes: size });
     while (this.usedBytes > this.#maxBytes) {
-      const oldest = held.shift();
+      const oldest = this.#held.shift();
       if (oldest === undefined) return;
       await fs.promises.rm(oldest.file, { force: true });
     }
   }
+}
 
-  async #read(): Promise<Held[]> {
-    if (this.#held !== undefined) return this.#held;
-    const names = await fs.promises.readdir(this.#folder).catch((): string[] => []);
-    const found: (Held & { readonly changedMs: number })[] = [];
-    for (const name of names) {
-      const file = path.join(this.#folder, name);
-      const stat = await fs.promises.lstat(file).catch(() => undefined);
-      if (stat?.isFile() === true) {
-        found.push({ file, sizeBytes: stat.size, changedMs: stat.ctimeMs });
-      }
-    }
-    found.sort((a, b) => a.changedMs - b.changedMs);
-    this.#held ??= found;
-    return this.#held;
+/** The oldest first. */
+async function filesIn(folder: string): Promise<Held[]> {
+  const names = await fs.promises.readdir(folder).catch((): string[] => []);
+  const found: (Held & { readonly changedMs: number })[] = [];
+  for (const name of names) {
+    const file = path.join(folder, name);
+    const stat = await fs.promises.lstat(file).catch(() => undefined);
+    if (stat?.isFile() !== true) continue;
+    found.push({ file, sizeBytes: stat.size, changedMs: stat.ctimeMs });
   }
+  return found.sort((a, b) => a.changedMs - b.changedMs);
 }
 
 async function sizeOf(file: string): Promise<{ size: number; isPlain: boolean }> {

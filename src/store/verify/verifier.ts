@@ -137,7 +137,7 @@ export class Verifier {
   }
 
   /** Forgets the checksums of what is not stored any more. @returns how many */
-  prune(isStored: (digest: Digest) => boolean): Promise<number> {
+  prune(isStored: (digest: Digest) => Promise<boolean>): Promise<number> {
     return this.#table.prune(isStored);
   }
 
