@@ -82,7 +82,7 @@ export class Inventory {
 
   /** Undefined when it is not cached, or is no manifest. */
   async manifest(digest: Digest): Promise<CachedManifest | undefined> {
-    const bytes = await readAll(this.#store, digest).catch(() => undefined);
+    const bytes = await readAll(this.#store, digest, false).catch(() => undefined);
     if (bytes === undefined) return undefined;
     let manifest: Manifest;
     try {

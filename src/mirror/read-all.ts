@@ -3,9 +3,16 @@ import { isMirrorError } from '../oci/errors.ts';
 import { manifestSizeBytesMax } from '../oci/manifest.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 
-/** A manifest's bytes from the store; undefined when it is not there, unreadable, or too large for one. */
-export async function readAll(store: BlobStore, digest: Digest): Promise<Buffer | undefined> {
-  const blob = await store.find(digest);
+/**
+ * A manifest's bytes from the store; undefined when it is not there, unreadable, or too large for one.
+ * @param isUse false for who only looks: it goes no later for that
+ */
+export async function readAll(
+  store: BlobStore,
+  digest: Digest,
+  isUse: boolean = true,
+): Promise<Buffer | undefined> {
+  const blob = await (isUse ? store.find(digest) : store.peek(digest));
   if (blob === undefined) return undefined;
   const reader = blob.read({ start: 0, end: blob.sizeBytes });
   try {

@@ -8,6 +8,8 @@ import type { Ingest } from './ingest.ts';
 export interface BlobStore {
   /** What is committed under this digest. Close what it answers: it keeps the content readable. */
   find(digest: Digest): Promise<StoredBlob | undefined>;
+  /** As `find`, for who looks after the cache: it does not count as a use. */
+  peek(digest: Digest): Promise<StoredBlob | undefined>;
   /** Whether it is there, without opening it. */
   has(digest: Digest): Promise<boolean>;
   /**

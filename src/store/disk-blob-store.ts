@@ -138,12 +138,16 @@ export class DiskBlobStore implements BlobStore {
   }
 
   async find(digest: Digest): Promise<StoredBlob | undefined> {
+    const blob = await this.peek(digest);
+    if (blob !== undefined) this.touch(digest);
+    return blob;
+  }
+
+  async peek(digest: Digest): Promise<StoredBlob | undefined> {
     let blob = this.#open.find(digest);
     if (blob === undefined) blob = await this.#openBlob(digest);
     else blob.open.hold();
-    if (blob === undefined) return undefined;
-    this.touch(digest);
-    return new OpenStoredBlob(digest, blob);
+    return blob === undefined ? undefined : new OpenStoredBlob(digest, blob);
   }
 
   async has(digest: Digest): Promise<boolean> {

@@ -268,6 +268,9 @@ describe('purge', () => {
     const byPattern = await purge(mirror, 'pattern=docker.io/library/app1:v*');
     const before = await stored(mirror);
     await sleep(1_100);
+    // Who looks after the cache does not use it.
+    await runToEnd(mirror, 'gc');
+    await runToEnd(mirror, 'scrub');
     await pull(mirror, d, 'app3', 'v1');
     const byAge = await purge(mirror, 'older-than=1s');
 

@@ -17,7 +17,7 @@ const emptyTagMs = 90 * 24 * 60 * 60 * 1000;
 export interface CollectParts {
   readonly store: BlobStore;
   readonly names: Names;
-  readonly manifests: Pick<Manifests, 'forget'>;
+  readonly manifests: Pick<Manifests, 'forget' | 'written'>;
   readonly clock: Clock;
   readonly observe: Observe;
 }

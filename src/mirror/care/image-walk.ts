@@ -20,7 +20,7 @@ export async function findManifest(
   digest: Digest,
   mediaType: string | undefined,
 ): Promise<StoredManifest | undefined> {
-  const bytes = await readAll(store, digest);
+  const bytes = await readAll(store, digest, false);
   if (bytes === undefined) return undefined;
   try {
     const manifest = parseManifest(bytes, mediaType);

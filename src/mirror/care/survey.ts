@@ -1,7 +1,7 @@
 import type { Digest } from '../../oci/digest.ts';
 import { repositoryKey, type Repository } from '../../oci/reference.ts';
 import type { BlobStore, WalkedBlob } from '../../store/blob-store.ts';
-import type { Names, TagRecord } from '../../store/names.ts';
+import type { Link, Names, TagRecord } from '../../store/names.ts';
 import { contentOf, findManifest, type StoredManifest } from './image-walk.ts';
 
 /** What of the names is taken for gone, beside what is not held by anything else. */
@@ -29,15 +29,23 @@ export interface Survey {
   readonly repositories: readonly RepositorySurvey[];
 }
 
+export interface SurveyParts {
+  readonly store: BlobStore;
+  readonly names: Names;
+  /** Ends when every manifest that is linked is also stored. */
+  readonly manifests: { written(): Promise<void> };
+}
+
 /**
  * Which content something still names: tags hold manifests, pins and manifests hold what they name.
  * Reads every manifest that is here. Memory: some 200 bytes a blob.
  */
 export async function survey(
-  { store, names }: { store: BlobStore; names: Names },
+  parts: SurveyParts,
   doomed: Doomed,
   signal: AbortSignal,
 ): Promise<Survey> {
+  const { store, names } = parts;
   const stored = new Map<Digest, WalkedBlob>();
   for await (const blob of store.walk()) stored.set(blob.digest, blob);
   const living = new Set<Digest>();
@@ -45,7 +53,7 @@ export async function survey(
   const repositories: RepositorySurvey[] = [];
   for await (const repository of names.links.repositories()) {
     signal.throwIfAborted();
-    const found = await surveyRepository({ store, names }, repository, doomed, stored);
+    const found = await surveyRepository(parts, repository, doomed, stored);
     for (const digest of found.living) living.add(digest);
     repositories.push(found.survey);
   }
@@ -53,16 +61,18 @@ export async function survey(
 }
 
 async function surveyRepository(
-  { store, names }: { store: BlobStore; names: Names },
+  { store, names, manifests: shelf }: SurveyParts,
   repository: Repository,
   doomed: Doomed,
   stored: Stored,
 ): Promise<{ survey: RepositorySurvey; living: Set<Digest> }> {
   const manifests = new Map<Digest, StoredManifest>();
-  const links: Digest[] = [];
-  for await (const { digest, kind, mediaType } of names.links.walk(repository)) {
-    links.push(digest);
-    if (kind !== 'manifest' || !stored.has(digest)) continue;
+  const links: Link[] = [];
+  for await (const link of names.links.walk(repository)) links.push(link);
+  // What was linked so far is on the disk then, and what is linked from now on is not in the list.
+  await shelf.written();
+  for (const { digest, kind, mediaType } of links) {
+    if (kind !== 'manifest') continue;
     const found = await findManifest(store, digest, mediaType);
     if (found !== undefined) manifests.set(digest, found);
   }
@@ -94,9 +104,11 @@ async function surveyRepository(
   const living = contentOf(alive);
   const leaving = new Set(doomedManifests.map(({ digest }) => digest));
   const named = contentOf(doomedManifests);
-  const idleLinks = links.filter((digest) => {
-    if (living.has(digest)) return false;
-    return leaving.has(digest) || named.has(digest) || !stored.has(digest);
-  });
+  const idleLinks: Digest[] = [];
+  for (const { digest } of links) {
+    if (living.has(digest)) continue;
+    const isLeaving = leaving.has(digest) || named.has(digest);
+    if (isLeaving || !(await store.has(digest))) idleLinks.push(digest);
+  }
   return { survey: { repository, doomedTags, doomedManifests, idleLinks }, living };
 }
