@@ -72,7 +72,7 @@ export class DiskBlobStore implements BlobStore {
     this.#clock = clock;
     this.#observe = observe;
     this.#verifier = parts.verifier;
-    this.#verifier.onCondemned = (digest) => this.#forget(digest);
+    this.#verifier.onCondemned = (digest) => void this.#forget(digest);
     this.#residents = new Residents({
       folder,
       clock,
@@ -198,9 +198,11 @@ export class DiskBlobStore implements BlobStore {
 
   async remove(digest: Digest): Promise<void> {
     await this.#verifier.settled(digest);
-    this.#forget(digest);
+    const known = this.#forget(digest);
     await this.#disk.unlink(pathOfBlob(this.#folder, digest)).catch((error: unknown) => {
-      if (!isMissing(error)) throw this.#diskFailed('unlink', 'a blob could not be removed', error);
+      if (isMissing(error)) return;
+      if (known !== undefined) this.#residents.eviction.admit(known);
+      throw this.#diskFailed('unlink', 'a blob could not be removed', error);
     });
     // Somebody may have opened it in between.
     this.#forget(digest);
@@ -350,9 +352,9 @@ export class DiskBlobStore implements BlobStore {
     this.#observe({ kind: 'evicted', digest, sizeBytes });
   }
 
-  #forget(digest: Digest): void {
-    this.#residents.forget(digest);
+  #forget(digest: Digest): Resident | undefined {
     this.#open.forget(digest);
+    return this.#residents.forget(digest);
   }
 
   #diskFailed(operation: string, message: string, cause: unknown): MirrorError {

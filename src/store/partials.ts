@@ -114,9 +114,14 @@ export class Partials {
     let found = 0;
     // Its own folder first: what comes later is moved there.
     for (const folder of [this.#folder, ...folders]) {
-      for (const name of await fs.promises.readdir(folder).catch(() => [])) {
+      const names: string[] = await fs.promises.readdir(folder).catch(() => []);
+      for (const name of names) {
         const file = path.join(folder, name);
-        if (name.endsWith('.json') || name.endsWith('.json.new')) continue;
+        if (/\.json(?:\.new)?$/.test(name)) {
+          const isOrphan = name.endsWith('.new') || !names.includes(name.slice(0, -'.json'.length));
+          if (isOrphan) await fs.promises.rm(file, { force: true }).catch(() => {});
+          continue;
+        }
         found += 1;
         const record = await readRecord(file, nowMs);
         const isKept =

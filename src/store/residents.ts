@@ -20,6 +20,8 @@ export class Residents {
   readonly #recency: Recency;
   /** Used since the start, before what was used earlier is known. */
   #usedEarly: Set<Digest> | undefined = new Set();
+  /** Whether the count was brought to its end. */
+  #isComplete = false;
 
   constructor(parts: {
     readonly folder: string;
@@ -37,7 +39,7 @@ export class Residents {
       file: this.#recencyFile,
       clock,
       observe,
-      storedBytes: () => (this.isCounted ? this.eviction.usedBytes : undefined),
+      storedBytes: () => (this.#isComplete ? this.eviction.usedBytes : undefined),
     });
   }
 
@@ -68,10 +70,10 @@ export class Residents {
     this.#recency.used(resident);
   }
 
-  /** It is gone from the disk. */
-  forget(digest: Digest): void {
-    this.eviction.forget(digest);
+  /** It is gone from the disk; answers what was known of it. */
+  forget(digest: Digest): Resident | undefined {
     this.#recency.forget(digest);
+    return this.eviction.forget(digest);
   }
 
   /**
@@ -81,9 +83,11 @@ export class Residents {
   async count(signal: AbortSignal): Promise<Foreign> {
     const order = { blobsFolder: this.#blobsFolder, recencyFile: this.#recencyFile };
     try {
-      return await scanBlobs(order, signal, (resident) => {
+      const foreign = await scanBlobs(order, signal, (resident) => {
         if (this.eviction.find(resident.digest) === undefined) this.eviction.admit(resident);
       });
+      this.#isComplete = true;
+      return foreign;
     } finally {
       const early = this.#usedEarly ?? [];
       this.#usedEarly = undefined;

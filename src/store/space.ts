@@ -23,6 +23,9 @@ const stepMarginBytes = 8 * 1024 * 1024;
 /** Victims that cannot be removed are replaced by others, so often. */
 const roundsMax = 8;
 
+/** What is evicted at once on the way down to the low watermark: some thousand of the smallest blobs. */
+const trimStepBytes = 4 * 1024 * 1024;
+
 /** How long content waits for the disk to be counted; nearly all are counted sooner. */
 const countedWithinMs = 2_000;
 
@@ -41,7 +44,8 @@ export class Space {
   readonly #eviction: Eviction;
   readonly #mustStay: (digest: Digest) => boolean;
   readonly #heldBytes: () => number;
-  readonly #counted: Promise<void>;
+  /** Ends when the disk is counted, or when that takes too long to wait for. */
+  readonly #countedSoon: Promise<void>;
   readonly #removals: Removals;
   #budget: DiskBudget;
   #reservedBytes = 0;
@@ -50,6 +54,7 @@ export class Space {
   readonly #assumedBytes: number;
   /** Reservations are made one after the other: the first that fits is not refused for the next one. */
   #turn: Promise<unknown> = Promise.resolve();
+  #trimming: Promise<void> | undefined;
 
   constructor(parts: {
     readonly folder: string;
@@ -75,9 +80,10 @@ export class Space {
     this.#removals = new Removals(parts.remove);
     this.#heldBytes = parts.heldBytes;
     this.#assumedBytes = parts.assumedBytes;
-    this.#counted = parts.counted.then(() => {
+    const counted = parts.counted.then(() => {
       this.#isCounted = true;
     });
+    this.#countedSoon = Promise.race([counted, pause(countedWithinMs)]);
   }
 
   /** Stored, reserved, on its way out, and in the quarantine. */
@@ -117,8 +123,9 @@ export class Space {
   }
 
   /** Ends when no victim is left on the disk. */
-  idle(): Promise<void> {
-    return this.#removals.idle();
+  async idle(): Promise<void> {
+    await this.#trimming;
+    await this.#removals.idle();
   }
 
   #take(bytes: number, count: (bytes: number) => void): Promise<void> {
@@ -136,7 +143,7 @@ export class Space {
   }
 
   async #makeRoom(needBytes: number): Promise<void> {
-    if (!this.#isCounted) await Promise.race([this.#counted, pause(countedWithinMs)]);
+    if (!this.#isCounted) await this.#countedSoon;
     for (let rounds = 0; ;) {
       const leavingBytes = this.#removals.leavingBytes;
       const { freeBytes, totalBytes } = await this.#space();
@@ -162,13 +169,8 @@ export class Space {
 
   /** Evicts nothing when that would not be enough. */
   #evict(overBytes: number, needBytes: number, rounds: number): void {
-    const { maxBytes, lowWatermark } = this.#budget;
-    const slackBytes = (maxBytes || this.#eviction.usedBytes) * (1 - lowWatermark);
     // Before the disk is counted, nobody knows what was used last.
-    const victims =
-      this.#isCounted && rounds <= roundsMax
-        ? this.#eviction.victims(overBytes + slackBytes, this.#mustStay)
-        : [];
+    const victims = this.#isCounted && rounds <= roundsMax ? this.#victims(overBytes) : [];
     const freedBytes = victims.reduce((sum, { occupiedBytes }) => sum + occupiedBytes, 0);
     if (freedBytes < overBytes) {
       throw new MirrorError(
@@ -176,6 +178,35 @@ export class Space {
         `no space for ${needBytes} bytes within storage.maxSize and storage.minFree; the content is passed through uncached`,
       );
     }
+    this.#removeAll(victims);
+    const { maxBytes, lowWatermark } = this.#budget;
+    const wantedBytes = this.#eviction.usedBytes + this.#reservedBytes;
+    const keptBytes = (maxBytes || wantedBytes) * lowWatermark;
+    this.#trimming ??= this.#trimTo(keptBytes).finally(() => {
+      this.#trimming = undefined;
+    });
+  }
+
+  /** Goes on in the background, in steps: ten thousand victims at once would hold up the event loop. */
+  async #trimTo(keptBytes: number): Promise<void> {
+    let victims: readonly Resident[] = [];
+    for (;;) {
+      await this.#removals.idle();
+      const overBytes = this.#eviction.usedBytes + this.#reservedBytes - keptBytes;
+      // A disk that removes nothing is not asked over and over.
+      const cannot = victims.some(({ digest }) => this.#eviction.find(digest) !== undefined);
+      if (overBytes <= 0 || cannot) return;
+      victims = this.#victims(Math.min(overBytes, trimStepBytes));
+      if (victims.length === 0) return;
+      this.#removeAll(victims);
+    }
+  }
+
+  #victims(needBytes: number): Resident[] {
+    return this.#eviction.victims(needBytes, this.#mustStay);
+  }
+
+  #removeAll(victims: readonly Resident[]): void {
     for (const { digest } of victims) this.#eviction.forget(digest);
     this.#removals.add(victims);
   }

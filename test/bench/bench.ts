@@ -7,6 +7,7 @@
  */
 import { coldGigabit, coldThrottled, coldUnthrottled } from './cold.ts';
 import { formatReport, type Report } from './report.ts';
+import { evicting } from './evicting.ts';
 import { million } from './million.ts';
 import { stalled } from './stalled.ts';
 import { stampede } from './stampede.ts';
@@ -24,6 +25,7 @@ const scenarios: Readonly<Record<string, () => Promise<Report>>> = {
   stalled,
   trace,
   million,
+  evicting,
 };
 
 const wanted = process.argv.slice(2);

@@ -7,6 +7,7 @@ import { MirrorError } from '../../src/oci/errors.ts';
 import { chunkBytes } from '../../src/store/chunk-cache.ts';
 import { systemDisk, type Disk } from '../../src/store/disk.ts';
 import { makeBlob } from '../kit/images.ts';
+import { until } from '../kit/wait-for.ts';
 import { assertSame, drain, openTestStore, put, take, write } from './test-store.ts';
 
 const kib = 1024;
@@ -127,6 +128,7 @@ describe('the budget', () => {
     for (const blob of [a, b, c]) await put(it.store, blob);
 
     await put(it.store, d);
+    await until('the background is done', () => it.observedOf('evicted').length >= 3);
 
     assert.deepEqual(
       it.observedOf('evicted').map(({ digest }) => digest),

@@ -1,0 +1,90 @@
+import { createHash } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { get } from '../kit/clients.ts';
+import { startEntrepotProcess, type EntrepotProcess } from '../kit/entrepot.ts';
+import { storedFiles } from '../kit/store-folder.ts';
+import { until } from '../kit/wait-for.ts';
+import { blobUrl, repository, startLoadClient, startUpstream, untilWarm } from './contenders.ts';
+import { quotients, type Report } from './report.ts';
+
+const smallBlobs = 11_000;
+const smallBytes = 4_096;
+const repetitions = 3;
+const connections = 8;
+const durationMs = 1_500;
+
+/** Warm manifests while ten thousand small blobs are evicted, against the same without. */
+export async function evicting(): Promise<Report> {
+  await using upstream = await startUpstream();
+  const { digest, mediaType } = await upstream.addImage('v1');
+  await using client = startLoadClient();
+  const headers = { Accept: mediaType };
+  await using mirror = await startEntrepotProcess({
+    config: {
+      log: { level: 'warn' },
+      storage: {
+        minFree: '0',
+        maxSize: String((smallBlobs + 500) * smallBytes),
+        lowWatermark: '5%',
+      },
+      upstreams: { 'docker.io': { urls: [upstream.url] } },
+    },
+  });
+  const quietP99: number[] = [];
+  const evictingP99: number[] = [];
+  const evicted: number[] = [];
+  for (let repetition = 0; repetition < repetitions; repetition += 1) {
+    await mirror.stop();
+    await makeSmallBlobs(mirror, repetition);
+    await mirror.restart();
+    const url = `${mirror.url}/v2/${repository}/manifests/${digest}`;
+    await untilWarm(url, upstream, digest, headers);
+    const p99 = async (): Promise<number> => {
+      const load = { url, headers, connections, requestsEach: 1e9, durationMs };
+      return percentile((await client.ask(load)).totalMs, 0.99);
+    };
+    await p99();
+    quietP99.push(await p99());
+    const before = (await storedFiles(mirror.storagePath)).length;
+    const trigger = await upstream.addBlob(`trigger ${repetition}`, 4_000_000);
+    const measured = p99();
+    await get(blobUrl(mirror.url, trigger));
+    evictingP99.push(await measured);
+    await until('the eviction has ended', async () => {
+      return (await storedFiles(mirror.storagePath)).length < smallBlobs / 10;
+    });
+    evicted.push(before - (await storedFiles(mirror.storagePath)).length);
+  }
+  return {
+    title: 'evicting',
+    notes: [
+      `${connections} connections ask for one manifest for ${durationMs} ms; a blob that does not fit comes meanwhile`,
+    ],
+    figures: [
+      { name: 'blobs evicted', values: evicted },
+      { name: 'p99 of a manifest, quiet', unit: 'ms', values: quietP99 },
+      { name: 'p99 of a manifest, evicting', unit: 'ms', values: evictingP99 },
+      {
+        name: 'p99: evicting / quiet',
+        values: quotients(evictingP99, quietP99),
+        target: { atMost: 2 },
+      },
+    ],
+  };
+}
+
+async function makeSmallBlobs(mirror: EntrepotProcess, seed: number): Promise<void> {
+  const bytes = Buffer.alloc(smallBytes, 1);
+  for (let at = 0; at < smallBlobs; at += 1) {
+    const hex = createHash('sha256').update(`${seed} ${at}`).digest('hex');
+    const folder = join(mirror.storagePath, 'v1', 'blobs', 'sha256', hex.slice(0, 2));
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, hex), bytes);
+  }
+}
+
+function percentile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length * share)] ?? Number.NaN;
+}
