@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { systemClock } from './base/clock.ts';
 import type { Observe } from './base/events.ts';
 import { listenText } from './config/scalars.ts';
@@ -7,17 +8,21 @@ import type { Config } from './config/schema.ts';
 import { archiveRoutes } from './http/admin/archive-routes.ts';
 import { careRoutes } from './http/admin/care-routes.ts';
 import { runRoutes, runStarter } from './http/admin/run-routes.ts';
+import { syncRoutes } from './http/admin/sync-routes.ts';
 import { RegistryRoutes } from './http/registry-routes.ts';
 import { registryServer, type ServerTls } from './http/registry-server.ts';
 import { Doctor } from './mirror/doctor.ts';
 import { Scheduler } from './schedule/scheduler.ts';
+import { Completions } from './mirror/replicate/completions.ts';
 import { Mirror } from './mirror/mirror.ts';
 import { ChunkCache } from './store/chunk-cache.ts';
 import { systemDisk, type Disk } from './store/disk.ts';
 import { Hashing } from './store/hashing.ts';
-import { openNames } from './store/names.ts';
+import { ChangeLog } from './store/changes.ts';
+import { openNames, type TagChange } from './store/names.ts';
 import { openStorage } from './store/open-store.ts';
 import { openAdmin, Watchers } from './wiring/admin.ts';
+import { feedOf, Site } from './wiring/site.ts';
 import { jobsOf } from './wiring/jobs.ts';
 import { openUpstreams } from './wiring/upstreams.ts';
 
@@ -77,7 +82,12 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     eviction: config.storage.eviction,
   });
   const { store, folder, ready } = storage;
-  const names = await openNames({ folder, observe });
+  const changes = new ChangeLog(path.join(folder, 'changes.db'), clock);
+  const names = await openNames({
+    folder,
+    observe,
+    onTagChanged: (change) => noteTagChange(changes, completions, change),
+  });
 
   const { env, version } = around;
   const upstreams = await openUpstreams(config, {
@@ -102,9 +112,23 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   });
   store.keepPinned((digest) => names.pins.isPinned(digest));
 
+  const completions = new Completions({
+    isWhole: (repository, digest) => mirror.isWhole(repository, digest),
+    complete: (image) => changes.append({ kind: 'complete', ...image }),
+  });
+  watchers.add(completions.observe);
+
   const { token } = config.admin;
   const registry = registryServer(new RegistryRoutes(mirror, observe), await readTls(config));
   const scheduler = new Scheduler({ clock, observe, documents: names.documents });
+  const site = new Site({
+    config,
+    clock,
+    mirror,
+    documents: names.documents,
+    scheduler,
+    primary: upstreams.primary,
+  });
   let isClosing = false;
   const admin = await openAdmin({
     config,
@@ -126,12 +150,15 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
       runRoutes(scheduler),
       careRoutes(mirror.care, runStarter(scheduler)),
       archiveRoutes(mirror.archives),
+      syncRoutes(feedOf(changes), site),
     ],
   });
 
   const close = async (): Promise<void> => {
     isClosing = true;
+    await site.close();
     await scheduler.close();
+    completions.close();
     const deadline = setTimeout(
       () => registry.server.closeAllConnections(),
       config.registry.shutdownTimeoutMs,
@@ -142,14 +169,16 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     await admin.close();
     await upstreams.close();
     await names.close();
+    changes.close();
     await storage.close();
     await hashing.close();
   };
 
   try {
-    await scheduler.open(jobsOf(config, { mirror, clock }));
+    await scheduler.open([...jobsOf(config, { mirror, clock }), ...site.jobs()]);
     await registry.listen(config.registry.listen);
     await admin.server.listen(config.admin.listen);
+    site.follow();
   } catch (error) {
     await close();
     throw error;
@@ -162,6 +191,12 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     counted: ready,
     close,
   };
+}
+
+function noteTagChange(changes: ChangeLog, completions: Completions, change: TagChange): void {
+  const { digest } = change;
+  changes.append({ kind: digest === undefined ? 'delete' : 'set', ...change });
+  if (digest !== undefined) completions.tagSet({ ...change, digest });
 }
 
 async function readTls({ registry }: Config): Promise<ServerTls | undefined> {

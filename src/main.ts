@@ -36,19 +36,16 @@ function tuneRuntime(): void {
 
 /** Runs the server until SIGTERM or SIGINT; a second signal ends it at once. */
 async function serve(config: Config): Promise<number> {
-  const [{ pino }, { startApp }, { settingsWithoutEffect }, { createLog, logObserver }] =
-    await Promise.all([
-      import('pino'),
-      import('./app.ts'),
-      import('./config/schema.ts'),
-      import('./telemetry/log.ts'),
-    ]);
+  const [{ pino }, { startApp }, { createLog, logObserver }] = await Promise.all([
+    import('pino'),
+    import('./app.ts'),
+    import('./telemetry/log.ts'),
+  ]);
   const { readVersion } = await import('./cli/program.ts');
   // Lines are collected and written in the background; the exit flushes what is left.
   const stream = pino.destination({ fd: 1, sync: false, minLength: 4096 });
   const flushing = setInterval(() => stream.flush(), 250);
   const log = createLog(config.log.level, stream);
-  for (const sentence of settingsWithoutEffect(config)) log.warn(sentence);
   const observe = logObserver(log);
   process.on('unhandledRejection', (error) => observe({ kind: 'bug', where: 'unhandled', error }));
   try {

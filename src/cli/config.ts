@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import { printConfig } from '../config/print.ts';
-import { settingsWithoutEffect } from '../config/schema.ts';
 import type { CliIo } from './io.ts';
 
 const configFlag = '-c, --config <file>';
@@ -23,8 +22,7 @@ export function addConfig(program: Command, io: CliIo): void {
     .option(configFlag, configHelp)
     .addHelpText('after', '\nExample:\n  entrepot config check --config /etc/entrepot.yaml')
     .action(async (options: { config?: string }) => {
-      const loaded = await loadConfig({ file: options.config, env: io.env });
-      for (const sentence of settingsWithoutEffect(loaded)) io.stdout.write(`note: ${sentence}\n`);
+      await loadConfig({ file: options.config, env: io.env });
       const name = options.config ?? io.env['ENTREPOT_CONFIG'];
       io.stdout.write(`${name ? name : 'The default configuration'} is correct.\n`);
     });

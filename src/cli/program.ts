@@ -20,6 +20,7 @@ const commands: readonly {
     load: async () => (await import('./cache.ts')).addCache,
   },
   { names: ['import', 'export'], load: async () => (await import('./archives.ts')).addArchives },
+  { names: ['sync'], load: async () => (await import('./sync.ts')).addSync },
   { names: ['jobs'], load: async () => (await import('./jobs.ts')).addJobs },
   { names: ['doctor'], load: async () => (await import('./doctor.ts')).addDoctor },
   { names: ['config'], load: async () => (await import('./config.ts')).addConfig },

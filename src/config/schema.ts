@@ -68,14 +68,3 @@ type Frozen<T> =
 export function builtInUpstreamNames(): readonly string[] {
   return builtInUpstreams;
 }
-
-/** A sentence for the log for each setting that is set and changes nothing yet. */
-export function settingsWithoutEffect(config: Config): string[] {
-  const sentences: string[] = [];
-  if (config.site !== undefined) {
-    sentences.push(
-      'site is set, but site sync is not built yet: nothing is asked of or copied from a primary',
-    );
-  }
-  return sentences;
-}

@@ -5,7 +5,7 @@ import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { mediaTypes } from '../oci/manifest.ts';
 import { referenceText, repositoryKey, type Repository } from '../oci/reference.ts';
 import type { ListAnswer } from '../mirror/listings.ts';
-import type { ManifestAnswer } from '../mirror/manifests.ts';
+import type { ManifestAnswer } from '../mirror/manifest-answer.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import {
   addWarning,

@@ -63,14 +63,26 @@ export class ManifestShelf {
     return held;
   }
 
+  /** As `find`, for who only looks: it goes no later for that, and nothing is kept in memory. */
+  async peek(repository: Repository, digest: Digest): Promise<HeldManifest | undefined> {
+    const hot = this.#held.peek(`${repositoryKey(repository)}@${digest}`);
+    if (hot !== undefined) return hot;
+    const link = await this.#links.find(repository, digest);
+    return link === undefined ? undefined : this.load(digest, link.mediaType, false);
+  }
+
   /** From memory: the next one who asks finds out what is still here. */
   forget(repository: Repository, digest: Digest): void {
     this.#held.delete(`${repositoryKey(repository)}@${digest}`);
   }
 
   /** What the store has, whoever may see it. @param contentType what a link or an index calls it */
-  async load(digest: Digest, contentType: string | undefined): Promise<HeldManifest | undefined> {
-    const bytes = await readAll(this.#store, digest);
+  async load(
+    digest: Digest,
+    contentType: string | undefined,
+    isUse: boolean = true,
+  ): Promise<HeldManifest | undefined> {
+    const bytes = await readAll(this.#store, digest, isUse);
     if (bytes === undefined) return undefined;
     if (digestOf(bytes, digest) !== digest) {
       await this.#store.remove(digest);
@@ -125,7 +137,7 @@ export class ManifestShelf {
     // An index in an index is legal; one deeper than two is nobody's image.
     if (depth > 2) return false;
     for (const child of manifest.manifests) {
-      const held = await this.load(child.digest, child.mediaType);
+      const held = await this.load(child.digest, child.mediaType, false);
       if (held !== undefined && (await this.isComplete(held, depth + 1))) return true;
     }
     return false;

@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts';
-import type { Observe, Outcome } from '../base/events.ts';
+import type { Observe } from '../base/events.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
@@ -12,24 +12,9 @@ import { Flights } from './flights.ts';
 import { afterAskFailed, freshnessOf, type AskFailure } from './freshness.ts';
 import { KnownTags, type KnownTag } from './known-tags.ts';
 import { digestOf, ManifestShelf, type HeldManifest } from './manifest-shelf.ts';
+import type { ManifestAnswer, ManifestWithBytes } from './manifest-answer.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
 import { Patience } from './patience.ts';
-
-/** What is answered about a manifest. */
-export interface ManifestAnswer {
-  readonly descriptor: Descriptor;
-  readonly outcome: Outcome;
-  /** Why this copy may be old; for the Warning header. */
-  readonly warning?: string | undefined;
-  /** Since upstream last confirmed it; with a warning. */
-  readonly ageSeconds?: number | undefined;
-  /** The exact body; whoever asked for a description may get it all the same. */
-  readonly bytes?: Buffer | undefined;
-}
-
-export interface ManifestWithBytes extends ManifestAnswer {
-  readonly bytes: Buffer;
-}
 
 /**
  * Manifests: by digest immutable, by tag as fresh as `tagTtl`.
@@ -148,6 +133,21 @@ export class Manifests {
   /** The tag was changed in the names. */
   reread(repository: Repository, tag: string): void {
     this.#tags.reread(repository, tag);
+  }
+
+  /** A tag names from now on what is here under that digest. @throws MirrorError MANIFEST_UNKNOWN */
+  async adopt(repository: Repository, tag: string, digest: Digest): Promise<void> {
+    const held = await this.#shelf.find(repository, digest);
+    if (held === undefined) {
+      throw new MirrorError('MANIFEST_UNKNOWN', `${digest} is not here, so no tag can name it`);
+    }
+    await this.#tags.seen(repository, tag, held.descriptor);
+  }
+
+  /** Whether a manifest and the blobs of one of its images are here; does not count as a use. */
+  async isWhole(repository: Repository, digest: Digest): Promise<boolean> {
+    const held = await this.#shelf.peek(repository, digest);
+    return held !== undefined && (await this.#shelf.isComplete(held));
   }
 
   /** Resolves when everything that was answered is also on the disk. */

@@ -16,7 +16,9 @@ import { CacheCare } from './care/cache-care.ts';
 import type { FillProgress } from './fill-parts.ts';
 import { Listings, type ListAnswer } from './listings.ts';
 import { Prewarm, type PrewarmRule, type WarmedImage } from './prewarm/prewarm.ts';
-import { Manifests, type ManifestAnswer, type ManifestWithBytes } from './manifests.ts';
+import { Sync } from './replicate/sync.ts';
+import type { ManifestAnswer, ManifestWithBytes } from './manifest-answer.ts';
+import { Manifests } from './manifests.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
 
 export interface MirrorOptions {
@@ -66,6 +68,7 @@ export class Mirror {
   readonly #manifests: Manifests;
   readonly #listings: Listings;
   readonly #prewarm: Prewarm;
+  readonly #sync: Sync;
   readonly #blobUnavailable: 404 | 503;
 
   constructor(options: MirrorOptions) {
@@ -120,6 +123,12 @@ export class Mirror {
       upstreamOf: (repository) => this.#upstreamOf(repository),
       tagsOf: async (repository) => (await this.tags(repository)).items,
       referrersOf: async (repository, digest) => (await this.referrers(repository, digest)).items,
+    });
+    this.#sync = new Sync({
+      manifests: this.#manifests,
+      prewarm: this.#prewarm,
+      tags: names.tags,
+      upstreamOf: ({ registry }) => this.#upstreams.get(registry),
     });
   }
 
@@ -191,6 +200,16 @@ export class Mirror {
   /** The repositories of which something is cached, sorted by registry and name. */
   catalog(): AsyncIterable<Repository> {
     return this.#names.links.repositories();
+  }
+
+  /** What copies from a primary site. */
+  get sync(): Sync {
+    return this.#sync;
+  }
+
+  /** Whether a manifest and the blobs of one of its images are here. */
+  isWhole(repository: Repository, digest: Digest): Promise<boolean> {
+    return this.#manifests.isWhole(repository, digest);
   }
 
   /** Fetches images before anybody asks; see `Prewarm`. */

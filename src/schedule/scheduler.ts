@@ -143,6 +143,12 @@ export class Scheduler {
     return run.record;
   }
 
+  /** Resolves when a run is on the disk, so that it outlives the process. */
+  async kept(id: string): Promise<void> {
+    const run = this.#findActive(id);
+    if (run !== undefined) await this.#shelf.save(run.record);
+  }
+
   /** Ends a run at its next object; whether there was one to end. */
   cancel(id: string): boolean {
     const run = this.#findActive(id);

@@ -46,6 +46,14 @@ export interface TagStore {
   walk(repository: Repository): AsyncIterable<{ tag: string; record: TagRecord }>;
 }
 
+/** A tag names another digest now; none: it is forgotten. */
+export interface TagChange {
+  readonly repository: Repository;
+  readonly tag: string;
+  readonly digest: Digest | undefined;
+  readonly mediaType: string | undefined;
+}
+
 /** That a repository has some content: what makes a shared file readable under that name. */
 export interface Link {
   readonly digest: Digest;
@@ -97,10 +105,15 @@ const linksMax = 50_000;
  *     repository <registry>/<name>        document <kind> <key>
  *     pin <registry>/<name> <reference>
  */
-export async function openNames(options: { folder: string; observe: Observe }): Promise<Names> {
+export async function openNames(options: {
+  folder: string;
+  observe: Observe;
+  /** Told when a tag names something else than before, and when it is forgotten. */
+  onTagChanged?: ((change: TagChange) => void) | undefined;
+}): Promise<Names> {
   const table = new NameTable(path.join(options.folder, 'names.db'), options.observe);
   return {
-    tags: new KeyvTags(table),
+    tags: new KeyvTags(table, options.onTagChanged ?? (() => {})),
     links: new KeyvLinks(table),
     documents: {
       find: (kind, key) => table.find(`document ${kind} ${key}`),
@@ -181,9 +194,11 @@ class NameTable {
 
 class KeyvTags implements TagStore {
   readonly #table: NameTable;
+  readonly #changed: (change: TagChange) => void;
 
-  constructor(table: NameTable) {
+  constructor(table: NameTable, changed: (change: TagChange) => void) {
     this.#table = table;
+    this.#changed = changed;
   }
 
   find(repository: Repository, tag: string): Promise<TagRecord | undefined> {
@@ -216,6 +231,7 @@ class KeyvTags implements TagStore {
     };
     const entry = { key: tagKey(repository, tag), value: record };
     await this.#table.put(latest === undefined ? [entry, repositoryEntry(repository)] : [entry]);
+    if (latest?.digest !== digest) this.#changed({ repository, tag, digest, mediaType });
     return record;
   }
 
@@ -234,12 +250,17 @@ class KeyvTags implements TagStore {
       rejected: before.digest,
     };
     await this.#table.put([{ key: tagKey(repository, tag), value: record }]);
+    this.#changed({ repository, tag, digest: earlier.digest, mediaType });
     return record;
   }
 
   async remove(repository: Repository, tag: string): Promise<void> {
+    const before = await this.find(repository, tag);
     await this.#table.remove(tagKey(repository, tag));
     await forgetIfEmpty(this.#table, repository);
+    if (before !== undefined) {
+      this.#changed({ repository, tag, digest: undefined, mediaType: undefined });
+    }
   }
 
   async *walk(repository: Repository): AsyncGenerator<{ tag: string; record: TagRecord }, void> {

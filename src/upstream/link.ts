@@ -14,6 +14,13 @@ export function nextPage(answer: Answer, name: string, endpoint: string): string
   return next.search === '' ? undefined : `${endpoint}${next.search}`;
 }
 
+/** The query of the next page, with its question mark, for a list that is of no repository. */
+export function nextQuery(answer: Answer): string | undefined {
+  const next = findNext(answer);
+  if (next?.origin !== answer.url.origin || next.search === '') return undefined;
+  return next.search;
+}
+
 /** The other host that the link leads to, if it does: what was read until there is not the whole list. */
 export function foreignHostOf(answer: Answer): string | undefined {
   const next = findNext(answer);

@@ -4,7 +4,7 @@ import { MirrorError, type ErrorCode } from '../oci/errors.ts';
 import { manifestAccept, manifestSizeBytesMax, mediaTypes } from '../oci/manifest.ts';
 import { referenceText, type Reference } from '../oci/reference.ts';
 import { parseContentRange } from './content-range.ts';
-import { foreignHostOf, nextPage } from './link.ts';
+import { foreignHostOf, nextPage, nextQuery } from './link.ts';
 import type { LimitPause } from './cooldown.ts';
 import type { Quota } from './quota.ts';
 import {
@@ -175,6 +175,26 @@ export class RegistryClient implements Upstream {
       path = tags.size === before ? undefined : this.#nextPage(answer, name, 'tags/list');
     }
     return [...tags];
+  }
+
+  /** The names of all repositories, where the registry tells: many do not. @throws MirrorError */
+  async catalog(wait: Wait): Promise<string[]> {
+    const names: string[] = [];
+    let query: string | undefined = '';
+    for (let page = 0; query !== undefined && page < pagesMax; page += 1) {
+      const path = `/v2/_catalog${query}`;
+      const ask: Ask = { method: 'GET', path, name: '', what: 'tags', headers: {} };
+      const answer = await this.#transport.ask(ask, wait);
+      this.#refuseUnless(answer, [200], 'NAME_UNKNOWN', 'the catalog');
+      const { repositories } = (await this.#readJson(answer, 'a catalog')) as {
+        repositories?: unknown;
+      };
+      for (const name of Array.isArray(repositories) ? (repositories as unknown[]) : []) {
+        if (typeof name === 'string') names.push(name);
+      }
+      query = nextQuery(answer);
+    }
+    return names;
   }
 
   async referrers(name: string, digest: Digest, wait: Wait): Promise<unknown[] | undefined> {

@@ -37,6 +37,11 @@ export class Watchers {
     for (const listener of this.#listeners) listener(event);
   }
 
+  /** One more who is told of everything, for as long as the process lives. */
+  add(listener: (event: Event) => void): void {
+    this.#listeners.add(listener);
+  }
+
   watch(metrics: Metrics): void {
     this.#metrics = metrics;
   }

@@ -1,37 +1,31 @@
-import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
-import type { Observe } from '../base/events.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { readSecret } from '../config/load.ts';
 import type { Config, UpstreamConfig } from '../config/schema.ts';
 import type { MirroredUpstream } from '../mirror/mirrored-upstream.ts';
+import { PrimaryFirst } from '../mirror/primary-first.ts';
 import { RememberingUpstream } from '../mirror/remembering-upstream.ts';
-import type { LinkStore } from '../store/names.ts';
 import { accountKey } from '../upstream/account.ts';
 import { dockerConfigCredentials } from '../upstream/credentials/docker-config.ts';
 import { findWithHelper, rememberedRuns, runHelper } from '../upstream/credentials/helper.ts';
 import type { Examinable } from '../upstream/examination/upstream.ts';
-import { Connections, type TlsMaterial } from '../upstream/network/connections.ts';
+import { Connections } from '../upstream/network/connections.ts';
 import { proxyPolicy } from '../upstream/network/proxies.ts';
 import { Resolver } from '../upstream/network/resolver.ts';
 import { RegistryClient } from '../upstream/registry-client.ts';
 import type { Credentials } from '../upstream/tokens.ts';
 import { Transport } from '../upstream/transport.ts';
-
-export interface UpstreamSurroundings {
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly version: string;
-  readonly clock: Clock;
-  readonly observe: Observe;
-  readonly links: LinkStore;
-}
+import { openPrimary, type OpenPrimary } from './primary.ts';
+import { tlsOf, type UpstreamSurroundings } from './surroundings.ts';
 
 export interface OpenUpstreams {
   readonly byName: ReadonlyMap<string, MirroredUpstream>;
   /** The same, as the doctor looks at them. */
   readonly examinable: readonly Examinable[];
+  /** The primary site, when there is one. */
+  readonly primary: OpenPrimary | undefined;
   close(): Promise<void>;
 }
 
@@ -46,6 +40,7 @@ export async function openUpstreams(
   const resolver = new Resolver(around.clock);
   const transports: Transport[] = [];
   const byName = new Map<string, MirroredUpstream>();
+  const primary = await openPrimary(config, resolver, around);
   const examinable: Examinable[] = [];
   for (const [registry, settings] of config.upstreams) {
     const credentials = credentialsOf(settings, around);
@@ -92,7 +87,11 @@ export async function openUpstreams(
       clock: around.clock,
       ping: (url) => transport.ping(url),
     });
-    const upstream = new RememberingUpstream(client, {
+    const source =
+      primary === undefined
+        ? client
+        : new PrimaryFirst(primary.upstreamFor(registry, transports), client);
+    const upstream = new RememberingUpstream(source, {
       account: async () => accountKey(await credentials()),
       links: around.links,
       clock: around.clock,
@@ -104,7 +103,9 @@ export async function openUpstreams(
   return {
     byName,
     examinable,
+    primary,
     close: async () => {
+      await primary?.close();
       await Promise.all(transports.map((transport) => transport.close()));
     },
   };
@@ -132,17 +133,6 @@ function credentialsOf(
 
 function atHome(path: string): string {
   return path.startsWith('~/') ? join(homedir(), path.slice(2)) : path;
-}
-
-function tlsOf({ tls }: UpstreamConfig): () => Promise<TlsMaterial> {
-  const read = async (path: string | undefined): Promise<string | undefined> =>
-    path === undefined ? undefined : readFile(path, 'utf8');
-  return async () => ({
-    ca: await read(tls?.ca),
-    cert: await read(tls?.cert),
-    key: await read(tls?.key),
-    insecure: tls?.insecure ?? false,
-  });
 }
 
 /** What a connection reads ahead of the limit: a hundredth of a second's worth; large is cheap. */

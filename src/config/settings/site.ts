@@ -1,5 +1,17 @@
 import { z } from 'zod';
-import { flag, integer, platform, rate, registryUrl, schedule, secret, text } from '../scalars.ts';
+import {
+  duration,
+  flag,
+  integer,
+  platform,
+  rate,
+  registryUrl,
+  schedule,
+  secret,
+  text,
+  timeZone,
+} from '../scalars.ts';
+import { upstreamTls } from './upstreams.ts';
 
 const syncRule = z
   .strictObject({
@@ -14,11 +26,18 @@ const syncRule = z
       .prefault({}),
     platforms: z.array(platform).prefault([]),
     schedule: schedule.optional(),
+    timeZone: timeZone.optional(),
+    jitter: duration.prefault('0s'),
     follow: flag.prefault('true'),
+    referrers: flag.prefault('false'),
     bandwidth: rate.prefault('0'),
-    deletions: z.enum(['keep', 'follow']).prefault('keep'),
+    deletions: z.enum(['keep', 'propagate']).prefault('keep'),
   })
-  .transform(({ bandwidth, ...rest }) => ({ ...rest, bandwidthBytesPerSecond: bandwidth }));
+  .transform(({ bandwidth, jitter, ...rest }) => ({
+    ...rest,
+    jitterMs: jitter,
+    bandwidthBytesPerSecond: bandwidth,
+  }));
 
 /** This site and its primary. */
 export const site = z.strictObject({
@@ -27,6 +46,7 @@ export const site = z.strictObject({
     url: registryUrl,
     admin: registryUrl.optional(),
     token: secret.optional(),
+    tls: upstreamTls.optional(),
   }),
   sync: z.array(syncRule).prefault([]),
 });

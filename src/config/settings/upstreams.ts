@@ -48,7 +48,8 @@ const timeouts = z
     revalidateMs: value.revalidate,
   }));
 
-const upstreamTls = z
+/** Certificates for another server, and whether to check its own. */
+export const upstreamTls = z
   .strictObject({
     ca: text.optional(),
     cert: text.optional(),

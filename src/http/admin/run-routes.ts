@@ -168,7 +168,7 @@ function checkImage(image: string): void {
   }
 }
 
-function runShape(record: RunRecord): Run {
+export function runShape(record: RunRecord): Run {
   const { progress, startedMs, endedMs } = record;
   const seconds = startedMs === undefined ? 0 : ((endedMs ?? Date.now()) - startedMs) / 1000;
   const bytesPerSecond = seconds > 0 ? progress.bytesDone / seconds : 0;

@@ -10,7 +10,7 @@ import {
 import type { BlobStore } from '../../store/blob-store.ts';
 import type { Names } from '../../store/names.ts';
 import type { Pin } from '../../store/pins.ts';
-import type { ManifestAnswer } from '../manifests.ts';
+import type { ManifestAnswer } from '../manifest-answer.ts';
 import { contentOf, manifestsOf } from './image-walk.ts';
 
 /**

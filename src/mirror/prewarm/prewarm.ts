@@ -7,7 +7,8 @@ import { repositoryKey, type Reference, type Repository } from '../../oci/refere
 import type { BlobStore } from '../../store/blob-store.ts';
 import type { Blobs } from '../blobs.ts';
 import { waitForQuota } from '../keep-quota.ts';
-import type { Manifests, ManifestWithBytes } from '../manifests.ts';
+import type { ManifestWithBytes } from '../manifest-answer.ts';
+import type { Manifests } from '../manifests.ts';
 import type { MirroredUpstream } from '../mirrored-upstream.ts';
 import { afterFailure, pause } from '../retry.ts';
 import { parseImagePattern, type ImagePattern } from '../select/images.ts';
@@ -29,6 +30,8 @@ export interface PrewarmRule {
   /** Pulls of the upstream's quota that are left to clients. */
   readonly keepQuota?: number | undefined;
   readonly window?: TimeWindow | undefined;
+  /** Behind whom it stands; `prewarm` when it is not said. */
+  readonly priority?: 'prewarm' | 'sync' | undefined;
 }
 
 /** An image that a rule has chosen, and what it is made of. */
@@ -92,6 +95,16 @@ export class Prewarm {
     return warmed;
   }
 
+  /** One image, whole; undefined when it failed, which the work knows. */
+  bring(
+    repository: Repository,
+    reference: Reference,
+    rule: PrewarmRule,
+    work: Work,
+  ): Promise<WarmedImage | undefined> {
+    return this.#warm(repository, reference, rule, work);
+  }
+
   async #choose(
     { repository, tags, digest }: ImagePattern,
     { newest }: PrewarmRule,
@@ -150,7 +163,7 @@ export class Prewarm {
       const { blobs } = parseManifest(image.bytes, image.descriptor.mediaType);
       for (const blob of blobs) if (!isForeign(blob)) wanted.set(blob.digest, blob);
     }
-    await this.#bring(repository, [...wanted.values()], from, work);
+    await this.#bring(repository, [...wanted.values()], from, rule, work);
     return { repository, reference, manifests: digests };
   }
 
@@ -195,6 +208,7 @@ export class Prewarm {
     repository: Repository,
     blobs: readonly Descriptor[],
     from: MirroredUpstream,
+    rule: PrewarmRule,
     work: Work,
   ): Promise<void> {
     const missing: Descriptor[] = [];
@@ -214,7 +228,7 @@ export class Prewarm {
       for (let blob = missing.shift(); blob !== undefined; blob = missing.shift()) {
         work.signal.throwIfAborted();
         try {
-          await this.#bringOne(repository, blob, from, work);
+          await this.#bringOne(repository, blob, from, rule, work);
         } catch (error) {
           work.signal.throwIfAborted();
           failure ??= error;
@@ -229,6 +243,7 @@ export class Prewarm {
     repository: Repository,
     blob: Descriptor,
     from: MirroredUpstream,
+    { priority = 'prewarm' }: PrewarmRule,
     work: Work,
   ): Promise<void> {
     let reported = 0;
@@ -238,7 +253,7 @@ export class Prewarm {
     };
     for (let attempt = 1; ; attempt += 1) {
       try {
-        await this.#parts.blobs.fetch(repository, blob, from, 'prewarm', work.signal, report);
+        await this.#parts.blobs.fetch(repository, blob, from, priority, work.signal, report);
         report(blob.size);
         work.advance({ blobsDone: 1 });
         return;

@@ -1,0 +1,59 @@
+import { z } from 'zod';
+import { count, digest, time } from './common.ts';
+import { run } from './runs.ts';
+
+export const change = z.object({
+  seq: count.describe('orders the changes; never used twice'),
+  at: time,
+  repository: z.string(),
+  tag: z.string(),
+  digest: digest.nullable(),
+  mediaType: z.string().nullable(),
+  kind: z.enum(['set', 'delete', 'complete']),
+});
+
+/** What changed after a number; `next` is the number to go on with. */
+export const changePage = z.object({
+  items: z.array(change),
+  next: z.string().nullable(),
+  latest: count.describe('the number of the newest change'),
+});
+
+export const syncRule = z.object({
+  name: z.string(),
+  repositories: z.array(z.string()),
+  schedule: z.string().nullable(),
+  follows: z.boolean().describe('by the feed of the primary'),
+  state: z.enum(['ok', 'behind', 'failing', 'unknown']),
+  lagChanges: count.nullable().describe('changes at the primary that are not taken up yet'),
+  lagSeconds: z.number().min(0).nullable(),
+  lastSuccessAt: time.nullable(),
+  lastError: z.string().nullable(),
+  lastRun: run.nullable(),
+});
+
+export const syncStatus = z.object({
+  site: z.string().nullable(),
+  primary: z.string().nullable(),
+  primaryAnsweredAt: time.nullable(),
+  items: z.array(syncRule),
+  next: z.null(),
+});
+
+export const syncDifference = z.object({
+  rule: z.string(),
+  repository: z.string(),
+  tag: z.string(),
+  here: digest.nullable(),
+  there: digest.nullable(),
+});
+
+export const syncVerification = z.object({
+  isEqual: z.boolean(),
+  items: z.array(syncDifference),
+  next: z.null(),
+});
+
+export type Change = z.output<typeof change>;
+export type SyncStatus = z.output<typeof syncStatus>;
+export type SyncVerification = z.output<typeof syncVerification>;

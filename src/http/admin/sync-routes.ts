@@ -1,0 +1,118 @@
+import { z } from 'zod';
+import { limitMax, problem } from '../../api/common.ts';
+import { run, type Run } from '../../api/runs.ts';
+import {
+  changePage,
+  syncStatus,
+  syncVerification,
+  type Change,
+  type SyncStatus,
+  type SyncVerification,
+} from '../../api/sync.ts';
+import { AdminProblem } from './problems.ts';
+import type { AdminRoutes } from './server.ts';
+
+/** The log of changes that other sites follow. */
+export interface ChangeFeed {
+  readonly latest: number;
+  reaches(seq: number): boolean;
+  since(seq: number, limit: number): Change[];
+  after(seq: number, waitMs: number, signal: AbortSignal): Promise<void>;
+}
+
+/** This site as a follower of a primary. */
+export interface SiteSync {
+  status(): SyncStatus;
+  verify(rule: string | undefined, signal: AbortSignal): Promise<SyncVerification>;
+  /** @returns undefined for a rule that does not exist */
+  run(rule: string, isDryRun: boolean): Run | undefined;
+}
+
+/** Proxies cut what is silent for longer. */
+const waitSecondsMax = 55;
+
+export function syncRoutes(feed: ChangeFeed, site: SiteSync): AdminRoutes {
+  return (app) => {
+    const tags = ['sites'];
+    app.get(
+      '/changes',
+      {
+        schema: {
+          tags,
+          summary: 'What changed here after a number, in order; waits when asked to',
+          querystring: z.object({
+            since: z.coerce.number().int().min(0).default(0),
+            wait: z
+              .string()
+              .regex(/^\d{1,2}s?$/, 'write for example 30s')
+              .optional(),
+            limit: z.coerce.number().int().min(1).max(limitMax).default(100),
+            latest: z.stringbool().default(false).describe('only the number of the newest change'),
+          }),
+          response: { 200: changePage, 400: problem, 410: problem },
+        },
+      },
+      async (request, reply) => {
+        const { since, limit, latest: isLatestOnly } = request.query;
+        if (isLatestOnly) return { items: [], next: null, latest: feed.latest };
+        if (!feed.reaches(since)) {
+          throw new AdminProblem(
+            410,
+            `The log does not reach back to ${since}: compare /api/v1/repositories and their tags, then go on with since=${feed.latest}`,
+          );
+        }
+        const seconds = Math.min(parseInt(request.query.wait ?? '0', 10), waitSecondsMax);
+        const left = new AbortController();
+        reply.raw.once('close', () => left.abort());
+        await feed.after(since, seconds * 1000, left.signal);
+        const items = feed.since(since, limit);
+        const last = items.at(-1)?.seq ?? since;
+        return { items, next: String(last), latest: feed.latest };
+      },
+    );
+    app.get(
+      '/sync',
+      {
+        schema: {
+          tags,
+          summary: 'The rules that copy from the primary, and how far behind they are',
+          response: { 200: syncStatus },
+        },
+      },
+      () => site.status(),
+    );
+    app.post(
+      '/sync/:rule',
+      {
+        schema: {
+          tags,
+          summary: 'Run a rule now',
+          params: z.object({ rule: z.string().max(256) }),
+          querystring: z.object({ dryRun: z.stringbool().default(false) }),
+          response: { 202: run, 400: problem, 404: problem },
+        },
+      },
+      async ({ params, query }, reply) => {
+        const started = site.run(params.rule, query.dryRun);
+        if (started !== undefined) return reply.code(202).send(started);
+        throw new AdminProblem(404, `There is no rule ${params.rule}; /api/v1/sync lists them`);
+      },
+    );
+    app.get(
+      '/sync/verify',
+      {
+        schema: {
+          tags,
+          summary: 'Compare this site with its primary, digest by digest',
+          querystring: z.object({ rule: z.string().max(256).optional() }),
+          response: { 200: syncVerification, 404: problem, 503: problem },
+        },
+      },
+      (request, reply) => {
+        const left = new AbortController();
+        reply.raw.once('close', () => left.abort());
+        return site.verify(request.query.rule, left.signal);
+      },
+    );
+  };
+}

@@ -1,0 +1,84 @@
+import type { ByteRange } from '../base/intervals.ts';
+import type { Digest } from '../oci/digest.ts';
+import { isMirrorError } from '../oci/errors.ts';
+import type { Reference } from '../oci/reference.ts';
+import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from '../upstream/upstream.ts';
+import type { Quota } from '../upstream/quota.ts';
+import type { LimitPause } from '../upstream/cooldown.ts';
+
+/**
+ * An upstream behind a primary site: what is asked goes to the primary, and to the upstream itself when
+ * the primary is away, or does not have it, or refuses it. Each keeps its own logins, connections and
+ * memory of outages; a blob that breaks off at one goes on at the other, since every part of it is asked
+ * for in the same way.
+ */
+export class PrimaryFirst implements Upstream {
+  readonly #primary: Upstream;
+  readonly #own: Upstream;
+
+  constructor(primary: Upstream, own: Upstream) {
+    this.#primary = primary;
+    this.#own = own;
+  }
+
+  get registry(): string {
+    return this.#own.registry;
+  }
+
+  get isDown(): boolean {
+    return this.#primary.isDown && this.#own.isDown;
+  }
+
+  get quotas(): readonly Quota[] {
+    return this.#own.quotas;
+  }
+
+  get pauses(): readonly LimitPause[] {
+    return this.#own.pauses;
+  }
+
+  fetchManifest(name: string, reference: Reference, wait: Wait): Promise<FetchedManifest> {
+    return this.#ask((upstream) => upstream.fetchManifest(name, reference, wait), wait);
+  }
+
+  resolve(name: string, reference: Reference, wait: Wait): Promise<Resolved> {
+    return this.#ask((upstream) => upstream.resolve(name, reference, wait), wait);
+  }
+
+  fetchBlob(
+    name: string,
+    digest: Digest,
+    part: ByteRange | undefined,
+    wait: Wait,
+  ): Promise<BlobBody> {
+    return this.#ask((upstream) => upstream.fetchBlob(name, digest, part, wait), wait);
+  }
+
+  describeBlob(
+    name: string,
+    digest: Digest,
+    wait: Wait,
+  ): Promise<{ sizeBytes: number | undefined }> {
+    return this.#ask((upstream) => upstream.describeBlob(name, digest, wait), wait);
+  }
+
+  listTags(name: string, wait: Wait): Promise<string[]> {
+    return this.#ask((upstream) => upstream.listTags(name, wait), wait);
+  }
+
+  referrers(name: string, digest: Digest, wait: Wait): Promise<unknown[] | undefined> {
+    return this.#ask((upstream) => upstream.referrers(name, digest, wait), wait);
+  }
+
+  async #ask<T>(ask: (upstream: Upstream) => Promise<T>, { signal }: Wait): Promise<T> {
+    if (!this.#primary.isDown) {
+      try {
+        return await ask(this.#primary);
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (!isMirrorError(error)) throw error;
+      }
+    }
+    return ask(this.#own);
+  }
+}

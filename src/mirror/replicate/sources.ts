@@ -1,0 +1,65 @@
+import type { Digest } from '../../oci/digest.ts';
+import type { Repository } from '../../oci/reference.ts';
+import type { PrimaryAdmin } from '../../upstream/primary/admin.ts';
+import type { Upstream } from '../../upstream/upstream.ts';
+import type { SourceTag, SyncSource } from './sync.ts';
+
+/** Another Entrepot: its admin API tells what it has, without a question to any registry. */
+export function entrepotSource(admin: PrimaryAdmin): SyncSource {
+  return {
+    repositories: (_globs, signal) => admin.repositories(signal),
+    tags: async (repository, signal) => {
+      const tags: SourceTag[] = [];
+      for await (const tag of admin.tags(repository, signal)) tags.push(tag);
+      return tags;
+    },
+  };
+}
+
+/**
+ * Any registry (Harbor, distribution, zot): repositories are its catalog, or those that a rule names in
+ * full; a HEAD for each tag tells whether it moved.
+ * @param upstreamOf the primary as the place of that registry's content
+ */
+export function registrySource(parts: {
+  readonly upstreamOf: (registry: string) => Upstream | undefined;
+  readonly catalog: (signal: AbortSignal) => Promise<string[]>;
+}): SyncSource {
+  return {
+    async *repositories(globs, signal) {
+      const named = globs.filter((glob) => !/[*?{[]/.test(glob));
+      for (const text of named) yield split(text);
+      const patterns = globs.filter((glob) => !named.includes(glob));
+      if (patterns.length === 0) return;
+      const registries = new Set(patterns.map((glob) => split(glob).registry));
+      for (const name of await parts.catalog(signal)) {
+        for (const registry of registries) yield { registry, name };
+      }
+    },
+    tags: async ({ registry, name }, signal) => {
+      const upstream = parts.upstreamOf(registry);
+      if (upstream === undefined) return [];
+      const wait = { signal, priority: () => 'sync' as const };
+      const found: SourceTag[] = [];
+      for (const tag of await upstream.listTags(name, wait)) {
+        const digest = await digestOf(upstream, name, tag, wait);
+        if (digest !== undefined) found.push({ tag, digest });
+      }
+      return found;
+    },
+  };
+}
+
+async function digestOf(
+  upstream: Upstream,
+  name: string,
+  tag: string,
+  wait: Parameters<Upstream['resolve']>[2],
+): Promise<Digest | undefined> {
+  return (await upstream.resolve(name, { tag }, wait)).digest;
+}
+
+function split(text: string): Repository {
+  const slash = text.indexOf('/');
+  return { registry: text.slice(0, slash), name: text.slice(slash + 1) };
+}
