@@ -10,11 +10,12 @@ import { careRoutes } from './http/admin/care-routes.ts';
 import { runRoutes, runStarter } from './http/admin/run-routes.ts';
 import { syncRoutes } from './http/admin/sync-routes.ts';
 import { RegistryRoutes } from './http/registry-routes.ts';
-import { registryServer, type ServerTls } from './http/registry-server.ts';
+import { drainRegistryServer, registryServer, type ServerTls } from './http/registry-server.ts';
 import { Doctor } from './mirror/doctor.ts';
 import { Scheduler } from './schedule/scheduler.ts';
 import { Completions } from './mirror/replicate/completions.ts';
 import { Mirror } from './mirror/mirror.ts';
+import { Readiness } from './mirror/readiness.ts';
 import { ChunkCache } from './store/chunk-cache.ts';
 import { systemDisk, type Disk } from './store/disk.ts';
 import { Hashing } from './store/hashing.ts';
@@ -43,8 +44,11 @@ export interface App {
   readonly mirror: Mirror;
   /** Ends when the disk has been counted; hits are served before that. */
   readonly counted: Promise<void>;
-  /** Stops accepting, lets downloads end until the deadline, cuts the rest; leaves nothing half done. */
-  close(): Promise<void>;
+  /**
+   * Stops accepting, lets downloads end until the deadline (`registry.shutdownTimeout`), cuts the rest;
+   * leaves nothing half done.
+   */
+  close(): Promise<{ readonly cutConnections: number }>;
 }
 
 /**
@@ -129,7 +133,13 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     scheduler,
     primary: upstreams.primary,
   });
-  let isClosing = false;
+  const readiness = new Readiness({
+    disk,
+    folder,
+    clock,
+    counted: ready,
+    upstreams: () => mirror.upstreams(),
+  });
   const admin = await openAdmin({
     config,
     version,
@@ -140,10 +150,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     names,
     store,
     token: token === undefined ? undefined : await readSecret(token, env),
-    readiness: () => {
-      const reasons = isClosing ? ['the mirror is shutting down'] : [];
-      return { ready: reasons.length === 0, reasons };
-    },
+    readiness,
     logLevel: around.logLevel,
     doctor: new Doctor({ disk, folder, minFreeBytes, names, upstreams: upstreams.examinable }),
     api: [
@@ -154,17 +161,15 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     ],
   });
 
-  const close = async (): Promise<void> => {
-    isClosing = true;
+  const stopWork = async (): Promise<void> => {
     await site.close();
     await scheduler.close();
+  };
+  const close: App['close'] = async () => {
+    readiness.close();
+    const draining = drainRegistryServer(registry, config.registry.shutdownTimeoutMs);
+    const [cutConnections] = await Promise.all([draining, stopWork()]);
     completions.close();
-    const deadline = setTimeout(
-      () => registry.server.closeAllConnections(),
-      config.registry.shutdownTimeoutMs,
-    );
-    await registry.close();
-    clearTimeout(deadline);
     await mirror.close();
     await admin.close();
     await upstreams.close();
@@ -172,6 +177,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     changes.close();
     await storage.close();
     await hashing.close();
+    return { cutConnections };
   };
 
   try {

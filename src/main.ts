@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import module from 'node:module';
+import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import v8 from 'node:v8';
 import type { Config } from './config/schema.ts';
@@ -66,9 +67,11 @@ async function serve(config: Config): Promise<number> {
     );
     const signal = await nextSignal();
     log.info({ signal }, 'shutting down: running downloads may end, new ones are refused');
-    process.once(signal, () => process.exit(130));
-    await app.close();
-    log.info('stopped');
+    for (const again of ['SIGTERM', 'SIGINT'] as const) {
+      process.once(again, () => process.exit(128 + constants.signals[again]));
+    }
+    const { cutConnections } = await app.close();
+    log.info({ cutConnections }, 'stopped');
     return 0;
   } finally {
     clearInterval(flushing);

@@ -19,6 +19,9 @@ const keepAliveTimeoutMs = 95_000;
 /** For a whole request, which has no body: slow ones only hold sockets. */
 const requestTimeoutMs = 60_000;
 
+/** At shutdown, how often connections that have become idle are closed. */
+const idleLookMs = 100;
+
 /** The registry door: one wildcard, for the path is parsed by hand from the raw target. */
 export function registryServer(
   routes: RegistryRoutes,
@@ -34,6 +37,8 @@ export function registryServer(
     requestTimeout: requestTimeoutMs,
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle' as const,
+    // At shutdown: a pull that has begun goes on over its connection, which closes after each answer.
+    return503OnClosing: false,
     frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => {
       handle(request, reply);
     },
@@ -63,4 +68,31 @@ export function registryServer(
   app.all('/*', handle);
   app.setNotFoundHandler(handle);
   return app;
+}
+
+/**
+ * Stops accepting and lets the answers under way end; what is left at the deadline is cut, by FIN.
+ * @returns how many connections were cut
+ */
+export async function drainRegistryServer(
+  app: FastifyInstance,
+  deadlineMs: number,
+): Promise<number> {
+  const { server } = app;
+  let cut = 0;
+  const deadline = setTimeout(() => {
+    server.getConnections((_error, count) => {
+      cut = count;
+      server.closeAllConnections();
+    });
+  }, deadlineMs);
+  // A connection that was busy when the door closed is idle once its last answer is out.
+  const idle = setInterval(() => server.closeIdleConnections(), idleLookMs);
+  try {
+    await app.close();
+  } finally {
+    clearTimeout(deadline);
+    clearInterval(idle);
+  }
+  return cut;
 }

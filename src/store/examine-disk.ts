@@ -23,25 +23,34 @@ export async function examineDisk(
   return [await examineWriting(disk, folder), await examineSpace(disk, folder, minFreeBytes)];
 }
 
-async function examineWriting(disk: Disk, folder: string): Promise<Finding> {
-  const about = { check: 'disk', subject: folder } as const;
+/**
+ * Writes a file where downloads are written, syncs it, reads it and removes it.
+ * @returns whether what was read is what was written
+ * @throws what the disk throws
+ */
+export async function writeSample(disk: Disk, folder: string): Promise<boolean> {
   const sample = randomBytes(sampleBytes);
   const file = path.join(folder, 'tmp', `doctor-${randomBytes(8).toString('hex')}`);
+  const written = await disk.open(file, 'wx+');
+  try {
+    await written.write(sample, 0);
+    await written.datasync();
+    const read = Buffer.alloc(sampleBytes);
+    await written.read(read, 0);
+    return read.equals(sample);
+  } finally {
+    await written.close();
+    await disk.unlink(file);
+  }
+}
+
+async function examineWriting(disk: Disk, folder: string): Promise<Finding> {
+  const about = { check: 'disk', subject: folder } as const;
   const startMs = performance.now();
   try {
-    const written = await disk.open(file, 'wx+');
-    try {
-      await written.write(sample, 0);
-      await written.datasync();
-      const read = Buffer.alloc(sampleBytes);
-      await written.read(read, 0);
-      if (!read.equals(sample)) {
-        const seen = 'what was written is not what is read back';
-        return { ...about, state: 'failed', seen, mend: 'replace this disk' };
-      }
-    } finally {
-      await written.close();
-      await disk.unlink(file);
+    if (!(await writeSample(disk, folder))) {
+      const seen = 'what was written is not what is read back';
+      return { ...about, state: 'failed', seen, mend: 'replace this disk' };
     }
   } catch (error) {
     return {

@@ -14,6 +14,7 @@ import type { SseEvent } from '../http/admin/sse.ts';
 import type { Doctor } from '../mirror/doctor.ts';
 import { Inventory } from '../mirror/inventory.ts';
 import type { Mirror, UpstreamState } from '../mirror/mirror.ts';
+import type { Readiness } from '../mirror/readiness.ts';
 import { repositoryKey } from '../oci/reference.ts';
 import type { BlobStore, StoreUsage } from '../store/blob-store.ts';
 import type { Names } from '../store/names.ts';
@@ -68,7 +69,7 @@ export interface AdminSurroundings {
   readonly names: Names;
   readonly store: BlobStore & { usage(): Promise<StoreUsage> };
   readonly token: string | undefined;
-  readonly readiness: () => { readonly ready: boolean; readonly reasons: readonly string[] };
+  readonly readiness: Readiness;
   readonly logLevel: { get(): string; set(level: string): void };
   readonly doctor: Pick<Doctor, 'examine'>;
   /** Areas of the API that have their own parts. */
@@ -105,7 +106,7 @@ export async function openAdmin(around: AdminSurroundings): Promise<Admin> {
   watchers.watch(metrics);
   const stats = async (): Promise<Stats> => statsOf(around, await diskOf(store), upstreams());
   const server = await adminServer({
-    readiness: around.readiness,
+    readiness: () => around.readiness.look(),
     token: around.token,
     hosts: [config.admin.listen.host],
     version: around.version,

@@ -115,3 +115,31 @@ test('a blob larger than the budget passes through', async () => {
   assert.equal(answer.digest, blob.digest);
   assert.equal(mirror.observedOf('fill-uncached').length, 1);
 });
+
+test('readyz says that the disk refuses to be written, and what upstream does not answer', async () => {
+  let isBroken = false;
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({
+    upstream,
+    disk: failingDisk((call) => isBroken && call === 'write'),
+  });
+  await using healthy = await startMirror({ upstream, settings: { timeouts: { connect: '1s' } } });
+  await mirror.app.counted;
+  const look = async (of: typeof mirror): Promise<unknown[]> => {
+    const answer = await fetch(`${of.adminUrl}/readyz`);
+    const { status, reasons, warnings } = (await answer.json()) as Record<string, unknown>;
+    return [answer.status, status, reasons, warnings];
+  };
+
+  isBroken = true;
+  const [status, word, reasons] = await look(mirror);
+  await upstream.stop();
+  // The breaker opens after some.
+  for (let at = 0; at < 6; at += 1) await get(`${healthy.url}/v2/app/manifests/${at}`);
+  const whileDown = await look(healthy);
+
+  assert.deepEqual([status, word], [503, 'not ready']);
+  assert.match(String(reasons), /refuses to be written: write: no space left on device/);
+  assert.deepEqual(whileDown.slice(0, 3), [200, 'ready', []]);
+  assert.match(String(whileDown[3]), /upstream docker\.io does not answer/);
+});

@@ -15,6 +15,7 @@ import {
 } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import type { Observe } from '../../base/events.ts';
+import type { ReadinessAnswer } from '../../mirror/readiness.ts';
 import { answerProblems } from './problems.ts';
 import { guard } from './security.ts';
 import { EventStreams } from './sse.ts';
@@ -33,7 +34,7 @@ export type AdminRoutes = (app: AdminApp, streams: EventStreams) => void;
 
 export interface AdminParts {
   /** Whether the mirror can do its work now, and why not. */
-  readonly readiness: () => { readonly ready: boolean; readonly reasons: readonly string[] };
+  readonly readiness: () => Promise<ReadinessAnswer>;
   /** Asked for on everything that holds data, when there is one. */
   readonly token: string | undefined;
   /** Names by which this door may be reached without a token. */
@@ -51,7 +52,13 @@ const parameterLengthMax = 2_048;
 
 const bodyBytesMax = 1024 * 1024;
 
-const health = z.object({ status: z.string(), reasons: z.array(z.string()).optional() });
+const alive = z.object({ status: z.literal('ok') });
+
+const readiness = z.object({
+  status: z.enum(['ready', 'not ready']),
+  reasons: z.array(z.string()).describe('why not'),
+  warnings: z.array(z.string()).describe('what works less well; clients are served all the same'),
+});
 
 /** The admin door: health, the API with its description, and what is registered beside it. */
 export async function adminServer(parts: AdminParts): Promise<FastifyInstance> {
@@ -94,11 +101,11 @@ export async function adminServer(parts: AdminParts): Promise<FastifyInstance> {
   return app;
 }
 
-function addHealth(app: AdminApp, { readiness }: AdminParts): void {
+function addHealth(app: AdminApp, parts: AdminParts): void {
   app.get(
     '/livez',
-    { schema: { tags: ['health'], summary: 'The process runs', response: { 200: health } } },
-    () => ({ status: 'ok' }),
+    { schema: { tags: ['health'], summary: 'The process runs', response: { 200: alive } } },
+    () => ({ status: 'ok' as const }),
   );
   app.get(
     '/readyz',
@@ -106,13 +113,16 @@ function addHealth(app: AdminApp, { readiness }: AdminParts): void {
       schema: {
         tags: ['health'],
         summary: 'Whether clients should be sent here, and why not',
-        response: { 200: health, 503: health },
+        response: { 200: readiness, 503: readiness },
       },
     },
     async (_request, reply) => {
-      const { ready, reasons } = readiness();
-      const body = { status: ready ? 'ok' : 'not ready', reasons: [...reasons] };
-      return reply.code(ready ? 200 : 503).send(body);
+      const { isReady, reasons, warnings } = await parts.readiness();
+      return reply.code(isReady ? 200 : 503).send({
+        status: isReady ? 'ready' : 'not ready',
+        reasons: [...reasons],
+        warnings: [...warnings],
+      });
     },
   );
 }
