@@ -1,31 +1,32 @@
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { systemClock } from './base/clock.ts';
 import type { Observe } from './base/events.ts';
 import { listenText } from './config/scalars.ts';
-import { readSecret } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { archiveRoutes } from './http/admin/archive-routes.ts';
 import { careRoutes } from './http/admin/care-routes.ts';
 import { runRoutes, runStarter } from './http/admin/run-routes.ts';
 import { syncRoutes } from './http/admin/sync-routes.ts';
 import { RegistryRoutes } from './http/registry-routes.ts';
-import { drainRegistryServer, registryServer, type ServerTls } from './http/registry-server.ts';
+import { drainRegistryServer, registryServer, renewCertificate } from './http/registry-server.ts';
 import { Doctor } from './mirror/doctor.ts';
-import { Scheduler } from './schedule/scheduler.ts';
+import { Scheduler, type Job } from './schedule/scheduler.ts';
 import { Completions } from './mirror/replicate/completions.ts';
-import { Mirror } from './mirror/mirror.ts';
+import { Mirror, type MirrorSettings } from './mirror/mirror.ts';
 import { Readiness } from './mirror/readiness.ts';
 import { ChunkCache } from './store/chunk-cache.ts';
 import { systemDisk, type Disk } from './store/disk.ts';
+import type { DiskBudget } from './store/space.ts';
 import { Hashing } from './store/hashing.ts';
 import { ChangeLog } from './store/changes.ts';
 import { openNames, type TagChange } from './store/names.ts';
 import { openStorage } from './store/open-store.ts';
 import { openAdmin, Watchers } from './wiring/admin.ts';
+import { DoorSecrets } from './wiring/door-secrets.ts';
+import { LiveConfig, type Reloaded } from './wiring/live-config.ts';
 import { feedOf, Site } from './wiring/site.ts';
 import { jobsOf } from './wiring/jobs.ts';
-import { openUpstreams } from './wiring/upstreams.ts';
+import { OpenUpstreams } from './wiring/upstreams.ts';
 
 /** What the outside gives: everything that a test replaces. */
 export interface Surroundings {
@@ -44,6 +45,11 @@ export interface App {
   readonly mirror: Mirror;
   /** Ends when the disk has been counted; hits are served before that. */
   readonly counted: Promise<void>;
+  /**
+   * Takes another configuration, but for what takes a restart, and reads secrets and certificates anew.
+   * @throws ConfigError, or Error of a file that cannot be used; everything goes on as it was then
+   */
+  reload(next: Config): Promise<Reloaded>;
   /**
    * Stops accepting, lets downloads end until the deadline (`registry.shutdownTimeout`), cuts the rest;
    * leaves nothing half done.
@@ -67,9 +73,8 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   const cache = new ChunkCache();
   const hashing = new Hashing();
   const disk = around.disk ?? systemDisk;
-  const { maxSizeBytes, minFree, lowWatermarkShare } = config.storage;
-  const minFreeBytes = (totalBytes: number): number =>
-    'share' in minFree ? totalBytes * minFree.share : minFree.bytes;
+  const live = new LiveConfig(config);
+  const secrets = await DoorSecrets.open(config, around.env, observe);
   const storage = await openStorage({
     storagePath: config.storage.path,
     disk,
@@ -78,11 +83,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     checksReads: config.storage.verify.onRead === 'crc',
     clock,
     observe,
-    budget: {
-      maxBytes: maxSizeBytes,
-      minFreeBytes,
-      lowWatermark: lowWatermarkShare,
-    },
+    budget: budgetOf(config),
     eviction: config.storage.eviction,
   });
   const { store, folder, ready } = storage;
@@ -94,7 +95,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   });
 
   const { env, version } = around;
-  const upstreams = await openUpstreams(config, {
+  const upstreams = await OpenUpstreams.open(config, {
     env,
     version,
     clock,
@@ -104,15 +105,12 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
 
   const mirror = new Mirror({
     upstreams: upstreams.byName,
-    defaultUpstream: config.defaultUpstream,
     store,
     names,
     clock,
     observe,
-    blobUnavailable: config.blobUnavailable,
-    staleIncomplete: config.staleIncomplete,
+    settings: mirrorSettings(live),
     verifier: storage.verifier,
-    scrubRateBytesPerSecond: config.storage.verify.scrubRateBytesPerSecond,
   });
   store.keepPinned((digest) => names.pins.isPinned(digest));
 
@@ -122,8 +120,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   });
   watchers.add(completions.observe);
 
-  const { token } = config.admin;
-  const registry = registryServer(new RegistryRoutes(mirror, observe), await readTls(config));
+  const registry = registryServer(new RegistryRoutes(mirror, observe), secrets.tls);
   const scheduler = new Scheduler({ clock, observe, documents: names.documents });
   const site = new Site({
     config,
@@ -141,7 +138,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     upstreams: () => mirror.upstreams(),
   });
   const admin = await openAdmin({
-    config,
+    config: () => live.current,
     version,
     clock,
     observe,
@@ -149,10 +146,16 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     mirror,
     names,
     store,
-    token: token === undefined ? undefined : await readSecret(token, env),
+    token: () => secrets.token,
     readiness,
     logLevel: around.logLevel,
-    doctor: new Doctor({ disk, folder, minFreeBytes, names, upstreams: upstreams.examinable }),
+    doctor: new Doctor({
+      disk,
+      folder,
+      minFreeBytes: (totalBytes) => budgetOf(live.current).minFreeBytes(totalBytes),
+      names,
+      upstreams: () => upstreams.examinable,
+    }),
     api: [
       runRoutes(scheduler),
       careRoutes(mirror.care, runStarter(scheduler)),
@@ -167,7 +170,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   };
   const close: App['close'] = async () => {
     readiness.close();
-    const draining = drainRegistryServer(registry, config.registry.shutdownTimeoutMs);
+    const draining = drainRegistryServer(registry, live.current.registry.shutdownTimeoutMs);
     const [cutConnections] = await Promise.all([draining, stopWork()]);
     completions.close();
     await mirror.close();
@@ -180,8 +183,20 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     return { cutConnections };
   };
 
+  const jobs = (by: Config): Job[] => [...jobsOf(by, { mirror, clock }), ...site.jobs()];
+  live.follow(upstreams.prepare);
+  live.follow((next) => secrets.prepare(next, (tls) => renewCertificate(registry, tls)));
+  live.follow((next, before) =>
+    Promise.resolve(() => {
+      store.budget = budgetOf(next);
+      scheduler.replaceJobs(jobs(next));
+      // What was set through the admin API stays until the setting changes.
+      if (next.log.level !== before.log.level) around.logLevel.set(next.log.level);
+    }),
+  );
+
   try {
-    await scheduler.open([...jobsOf(config, { mirror, clock }), ...site.jobs()]);
+    await scheduler.open(jobs(config));
     await registry.listen(config.registry.listen);
     await admin.server.listen(config.admin.listen);
     site.follow();
@@ -195,6 +210,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     adminUrl: `http://${addressOf(admin.server.server.address(), config.admin.listen)}`,
     mirror,
     counted: ready,
+    reload: (next) => live.apply(next),
     close,
   };
 }
@@ -205,13 +221,29 @@ function noteTagChange(changes: ChangeLog, completions: Completions, change: Tag
   if (digest !== undefined) completions.tagSet({ ...change, digest });
 }
 
-async function readTls({ registry }: Config): Promise<ServerTls | undefined> {
-  const { tls } = registry;
-  if (tls === undefined) return undefined;
+function budgetOf({ storage }: Config): DiskBudget {
+  const { maxSizeBytes, minFree, lowWatermarkShare } = storage;
   return {
-    cert: await readFile(tls.cert, 'utf8'),
-    key: await readFile(tls.key, 'utf8'),
-    clientCa: tls.clientCa === undefined ? undefined : await readFile(tls.clientCa, 'utf8'),
+    maxBytes: maxSizeBytes,
+    minFreeBytes: (totalBytes) => ('share' in minFree ? totalBytes * minFree.share : minFree.bytes),
+    lowWatermark: lowWatermarkShare,
+  };
+}
+
+function mirrorSettings(live: LiveConfig): MirrorSettings {
+  return {
+    get defaultUpstream() {
+      return live.current.defaultUpstream;
+    },
+    get blobUnavailable() {
+      return live.current.blobUnavailable;
+    },
+    get staleIncomplete() {
+      return live.current.staleIncomplete;
+    },
+    get scrubRateBytesPerSecond() {
+      return live.current.storage.verify.scrubRateBytesPerSecond;
+    },
   };
 }
 

@@ -3,6 +3,7 @@ import module from 'node:module';
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import v8 from 'node:v8';
+import type { ConfigSource } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 
 /**
@@ -36,10 +37,11 @@ function tuneRuntime(): void {
 }
 
 /** Runs the server until SIGTERM or SIGINT; a second signal ends it at once. */
-async function serve(config: Config): Promise<number> {
-  const [{ pino }, { startApp }, { createLog, logObserver }] = await Promise.all([
+async function serve(config: Config, source: ConfigSource): Promise<number> {
+  const [{ pino }, { startApp }, { Reloading }, { createLog, logObserver }] = await Promise.all([
     import('pino'),
     import('./app.ts'),
+    import('./wiring/reloading.ts'),
     import('./telemetry/log.ts'),
   ]);
   const { readVersion } = await import('./cli/program.ts');
@@ -65,7 +67,11 @@ async function serve(config: Config): Promise<number> {
       { registry: app.registryUrl, admin: app.adminUrl, upstreams: [...config.upstreams.keys()] },
       `entrepot ${readVersion()} serves ${app.registryUrl}`,
     );
+    const reloading = new Reloading(source, app, observe);
+    process.on('SIGHUP', () => void reloading.reload('signal'));
+    await reloading.start(config);
     const signal = await nextSignal();
+    await reloading.close();
     log.info({ signal }, 'shutting down: running downloads may end, new ones are refused');
     for (const again of ['SIGTERM', 'SIGINT'] as const) {
       process.once(again, () => process.exit(128 + constants.signals[again]));

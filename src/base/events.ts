@@ -1,3 +1,4 @@
+import type { ConfigEvent } from './events/config.ts';
 import type { FillEvent } from './events/fill.ts';
 import type { LimitEvent } from './events/limits.ts';
 import type { RequestEvent } from './events/request.ts';
@@ -18,6 +19,7 @@ export type Event =
   | LimitEvent
   | StoreEvent
   | RunEvent
+  | ConfigEvent
   | { readonly kind: 'bug'; readonly where: string; readonly error: unknown };
 
 export type Observe = (event: Event) => void;

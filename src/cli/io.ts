@@ -1,3 +1,4 @@
+import type { ConfigSource } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 
 /** What a command may touch of the world outside; only `main.ts` makes one of the real process. */
@@ -5,8 +6,11 @@ export interface CliIo {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdout: Output;
   readonly stderr: Output;
-  /** Runs the server until it is told to stop; gives the exit code. */
-  serve(config: Config): Promise<number>;
+  /**
+   * Runs the server until it is told to stop; gives the exit code.
+   * @param source where the configuration was read, to be read again when it changes
+   */
+  serve(config: Config, source: ConfigSource): Promise<number>;
   /** Ends what watches and follows: Ctrl-C. Never, where it is left out. */
   readonly interrupted?: AbortSignal;
 }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
 import type { CliIo } from './io.ts';
 
 /** `entrepot serve`: loads the configuration and hands it to the server. */
@@ -8,7 +9,7 @@ export function addServe(program: Command, io: CliIo, finish: (exitCode: number)
     .command('serve')
     .summary('run the mirror')
     .description(
-      'Run the mirror until it is told to stop (SIGTERM, SIGINT).\n\nWithout a configuration file it serves on port 5000, keeps at most 50 GiB in ./data, and mirrors docker.io and the other large public registries.',
+      'Run the mirror until it is told to stop (SIGTERM, SIGINT). A second signal ends it at once. SIGHUP, or a change of the file, has the configuration read anew: what can be changed in a running mirror is, what takes a restart is said, and a file with faults changes nothing.\n\nWithout a configuration file it serves on port 5000, keeps at most 50 GiB in ./data, and mirrors docker.io and the other large public registries.',
     )
     .option(
       '-c, --config <file>',
@@ -19,7 +20,9 @@ export function addServe(program: Command, io: CliIo, finish: (exitCode: number)
       '\nExamples:\n  entrepot serve\n  entrepot serve --config /etc/entrepot.yaml\n  ENTREPOT_STORAGE_MAXSIZE=200GiB entrepot serve',
     )
     .action(async (options: { config?: string }) => {
-      const config = await loadConfig({ file: options.config, env: io.env });
-      finish(await io.serve(config));
+      const { env } = io;
+      const file = options.config ?? env['ENTREPOT_CONFIG'];
+      const load = (): Promise<Config> => loadConfig({ file, env });
+      finish(await io.serve(await load(), { file: file === '' ? undefined : file, load }));
     });
 }

@@ -27,6 +27,14 @@ export class ConfigError extends Error {
   }
 }
 
+/** Where the configuration comes from, to be asked again while the server runs. */
+export interface ConfigSource {
+  /** Undefined: built-in defaults and the environment alone. */
+  readonly file: string | undefined;
+  /** @throws ConfigError with every fault at once */
+  load(): Promise<Config>;
+}
+
 /** More than any real configuration; a file of another kind, given by mistake, ends here. */
 const fileSizeBytesMax = 4 * 1024 * 1024;
 

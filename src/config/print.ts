@@ -22,7 +22,12 @@ const durationUnits = [
  * kept and never what they are.
  */
 export function printConfig(config: Config): string {
-  return stringify(written(config, []));
+  return stringify(writtenConfig(config));
+}
+
+/** The same as keys and values. */
+export function writtenConfig(config: Config): unknown {
+  return written(config, []);
 }
 
 /**
@@ -73,6 +78,7 @@ function sizeText(bytes: number): string {
 
 function durationText(ms: number): string {
   if (ms === Infinity) return 'forever';
+  if (ms === 0) return '0s';
   const unit = durationUnits.find(([, size]) => ms >= size && ms % size === 0);
   return unit === undefined ? `${ms}ms` : `${ms / unit[1]}${unit[0]}`;
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { Server as TlsServer } from 'node:tls';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { RegistryRoutes } from './registry-routes.ts';
 
@@ -68,6 +69,12 @@ export function registryServer(
   app.all('/*', handle);
   app.setNotFoundHandler(handle);
   return app;
+}
+
+/** New connections get this certificate; those that are open keep the one they began with. */
+export function renewCertificate(app: FastifyInstance, { cert, key, clientCa }: ServerTls): void {
+  const server = app.server as unknown as TlsServer;
+  server.setSecureContext({ cert, key, ...(clientCa === undefined ? {} : { ca: clientCa }) });
 }
 
 /**

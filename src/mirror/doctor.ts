@@ -29,7 +29,7 @@ interface DoctorParts {
   readonly folder: string;
   readonly minFreeBytes: (totalBytes: number) => number;
   readonly names: Names;
-  readonly upstreams: readonly Examinable[];
+  readonly upstreams: () => readonly Examinable[];
 }
 
 /** Looks at all that the mirror depends on: disk, clock, and each upstream. Changes nothing. */
@@ -50,9 +50,10 @@ export class Doctor {
   }
 
   async #examine(): Promise<Diagnosis> {
-    const { disk, folder, minFreeBytes, upstreams } = this.#parts;
+    const { disk, folder, minFreeBytes } = this.#parts;
+    const upstreams = this.#parts.upstreams();
     const ofDisk = await examineDisk(disk, folder, minFreeBytes);
-    const images = await this.#checkImages();
+    const images = await this.#checkImages(upstreams);
     const examinations = await Promise.all(
       upstreams.map((one) => examineUpstream(one, images.get(one.upstream.registry))),
     );
@@ -62,9 +63,9 @@ export class Doctor {
   }
 
   /** A tag of each upstream: one that is cached here, since that is what matters, or a public one. */
-  async #checkImages(): Promise<Map<string, CheckImage>> {
+  async #checkImages(upstreams: readonly Examinable[]): Promise<Map<string, CheckImage>> {
     const found = new Map<string, CheckImage>();
-    const wanted = new Set(this.#parts.upstreams.map(({ upstream }) => upstream.registry));
+    const wanted = new Set(upstreams.map(({ upstream }) => upstream.registry));
     let looked = 0;
     for await (const repository of this.#parts.names.links.repositories()) {
       looked += 1;

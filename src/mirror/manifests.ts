@@ -27,7 +27,7 @@ import { Patience } from './patience.ts';
 export class Manifests {
   readonly #store: BlobStore;
   readonly #observe: Observe;
-  readonly #staleIncomplete: 'refuse' | 'serve';
+  readonly #settings: { readonly staleIncomplete: 'refuse' | 'serve' };
   readonly #onFetched: (repository: Repository, manifest: Manifest, from: MirroredUpstream) => void;
   readonly #shelf: ManifestShelf;
   readonly #tags: KnownTags;
@@ -40,7 +40,7 @@ export class Manifests {
     readonly names: Names;
     readonly clock: Clock;
     readonly observe: Observe;
-    readonly staleIncomplete: 'refuse' | 'serve';
+    readonly settings: { readonly staleIncomplete: 'refuse' | 'serve' };
     /** Told of each manifest that came from upstream because somebody asked for it. */
     readonly onFetched: (
       repository: Repository,
@@ -58,7 +58,7 @@ export class Manifests {
     });
     this.#tags = new KnownTags(parts.names.tags, parts.clock, parts.onMoved);
     this.#observe = parts.observe;
-    this.#staleIncomplete = parts.staleIncomplete;
+    this.#settings = parts.settings;
     this.#onFetched = parts.onFetched;
   }
 
@@ -75,7 +75,7 @@ export class Manifests {
       if (freshnessOf(this.#tags.ageOf(known), from.tags) !== 'serve') return undefined;
       digest = known.record.digest;
     } else {
-      if (from.upstream.isDown && this.#staleIncomplete === 'refuse') return undefined;
+      if (from.upstream.isDown && this.#settings.staleIncomplete === 'refuse') return undefined;
       digest = reference.digest;
     }
     const held = this.#shelf.findHot(repository, digest);
@@ -346,7 +346,7 @@ export class Manifests {
     held: HeldManifest,
     from: MirroredUpstream,
   ): Promise<void> {
-    if (this.#staleIncomplete === 'serve' || (await this.#shelf.isComplete(held))) return;
+    if (this.#settings.staleIncomplete === 'serve' || (await this.#shelf.isComplete(held))) return;
     try {
       const { digest } = held.descriptor;
       const headersTimeoutMs = from.revalidateTimeoutMs;
@@ -363,7 +363,7 @@ export class Manifests {
    * whose blobs are not all here is refused at once, and every client goes on to its next source.
    */
   async #refuseIncomplete(held: HeldManifest, why: string): Promise<void> {
-    if (this.#staleIncomplete === 'serve' || (await this.#shelf.isComplete(held))) return;
+    if (this.#settings.staleIncomplete === 'serve' || (await this.#shelf.isComplete(held))) return;
     throw new MirrorError(
       'UPSTREAM_UNAVAILABLE',
       `not everything that ${held.descriptor.digest} needs is cached, and ${why}`,

@@ -23,15 +23,21 @@ import type { MirroredUpstream } from './mirrored-upstream.ts';
 
 export interface MirrorOptions {
   readonly upstreams: ReadonlyMap<string, MirroredUpstream>;
-  readonly defaultUpstream: string;
   readonly store: BlobStore;
   readonly names: Names;
   readonly clock: Clock;
   readonly observe: Observe;
+  readonly settings: MirrorSettings;
+  readonly verifier: Verifier;
+}
+
+/** Read at each use: they may change. */
+export interface MirrorSettings {
+  /** The upstream of a request that names none. */
+  readonly defaultUpstream: string;
   /** What a client is told of a blob that upstream cannot give; see `onlyUnavailable`. */
   readonly blobUnavailable: 404 | 503;
   readonly staleIncomplete: 'refuse' | 'serve';
-  readonly verifier: Verifier;
   readonly scrubRateBytesPerSecond: number;
 }
 
@@ -59,7 +65,6 @@ export interface UpstreamState {
  *   archives ──▶ import, export
  */
 export class Mirror {
-  readonly defaultUpstream: string;
   readonly care: CacheCare;
   readonly archives: Archives;
   readonly #upstreams: ReadonlyMap<string, MirroredUpstream>;
@@ -69,21 +74,20 @@ export class Mirror {
   readonly #listings: Listings;
   readonly #prewarm: Prewarm;
   readonly #sync: Sync;
-  readonly #blobUnavailable: 404 | 503;
+  readonly #settings: MirrorSettings;
 
   constructor(options: MirrorOptions) {
-    const { store, names, clock, observe } = options;
-    this.defaultUpstream = options.defaultUpstream;
+    const { store, names, clock, observe, settings } = options;
     this.#upstreams = options.upstreams;
     this.#names = names;
-    this.#blobUnavailable = options.blobUnavailable;
+    this.#settings = settings;
     this.#blobs = new Blobs({ store, links: names.links, clock, observe });
     this.#manifests = new Manifests({
       store,
       names,
       clock,
       observe,
-      staleIncomplete: options.staleIncomplete,
+      settings,
       onMoved: (repository) => this.care.pins.refresh(repository),
       onFetched: (repository, manifest, from) => {
         this.care.pins.refresh(repository);
@@ -104,7 +108,7 @@ export class Mirror {
       observe,
       manifests: this.#manifests,
       verifier: options.verifier,
-      scrubRateBytesPerSecond: options.scrubRateBytesPerSecond,
+      settings,
       pulls: this,
     });
     this.archives = new Archives({
@@ -114,7 +118,7 @@ export class Mirror {
       manifests: this.#manifests,
       has: (registry) => this.has(registry),
       pulls: this,
-      defaultUpstream: options.defaultUpstream,
+      settings,
     });
     this.#prewarm = new Prewarm({
       store,
@@ -130,6 +134,11 @@ export class Mirror {
       tags: names.tags,
       upstreamOf: ({ registry }) => this.#upstreams.get(registry),
     });
+  }
+
+  /** The upstream of a request that names none. */
+  get defaultUpstream(): string {
+    return this.#settings.defaultUpstream;
   }
 
   /** Whether a registry is one of the configured upstreams: the closed list that requests choose from. */
@@ -250,7 +259,7 @@ export class Mirror {
         'UPSTREAM_INVALID',
         'CONTENT_CORRUPT',
       );
-      if (!isUpstreams || this.#blobUnavailable === 503) throw error;
+      if (!isUpstreams || this.#settings.blobUnavailable === 503) throw error;
       throw new MirrorError('BLOB_UNAVAILABLE', error.message, { cause: error });
     }
   }

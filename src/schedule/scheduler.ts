@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import type { Observe } from '../base/events.ts';
 import type { Work } from '../base/work.ts';
@@ -88,6 +89,28 @@ export class Scheduler {
     for (const scheduled of this.#jobs.values()) await this.#schedule(scheduled, now);
     this.#saveTimer = setInterval(() => this.#saveDirty(), saveMs);
     this.#saveTimer.unref();
+    this.#sleep();
+  }
+
+  /**
+   * Other jobs from now on. What runs goes on as it began; what waits for a job that is no more is
+   * cancelled; a timetable that is the same keeps its next start.
+   */
+  replaceJobs(jobs: readonly Job[]): void {
+    const now = this.#clock.wallMs();
+    const before = new Map(this.#jobs);
+    this.#jobs.clear();
+    for (const job of jobs) {
+      const known = before.get(job.name);
+      const isSame = isDeepStrictEqual(known?.job.timetable, job.timetable);
+      this.#jobs.set(job.name, {
+        job,
+        nextMs: known !== undefined && isSame ? known.nextMs : this.#next(job, now),
+      });
+    }
+    for (const { id, job } of this.#queue.slice()) {
+      if (!this.#jobs.has(job)) this.cancel(id);
+    }
     this.#sleep();
   }
 

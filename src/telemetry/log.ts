@@ -22,11 +22,19 @@ export function logObserver(log: Log): Observe {
           { err: event.error, where: event.where },
           'this is a bug in Entrepot; please report it',
         );
+      case 'config-refused':
       case 'store-failed':
       case 'content-corrupt':
       case 'names-failed':
       case 'fill-uncached':
         return log.error(fieldsOf(event), messages[event.kind]);
+      case 'setting-changed':
+        return log[event.isInEffect ? 'info' : 'warn'](
+          fieldsOf(event),
+          event.isInEffect
+            ? messages[event.kind]
+            : 'a setting has changed that takes a restart; the old value goes on',
+        );
       case 'fill-failed':
         return log[event.code === 'CANCELLED' ? 'info' : 'warn'](
           fieldsOf(event),
@@ -43,6 +51,8 @@ export function logObserver(log: Log): Observe {
       case 'evicted':
       case 'store-ready':
       case 'run-changed':
+      case 'config-read':
+      case 'secret-renewed':
         return log.info(fieldsOf(event), messages[event.kind]);
       case 'fill-started':
       case 'upstream-answered':
@@ -68,6 +78,10 @@ const messages: Readonly<Record<Exclude<Event['kind'], 'request' | 'bug'>, strin
   'upstream-limited': 'upstream limits our requests (429); it is left alone for a while',
   'served-stale': 'a cached copy is served because upstream did not confirm it',
   'run-changed': 'a run of a job has changed',
+  'config-read': 'the configuration was read anew',
+  'setting-changed': 'a setting has changed and is in effect',
+  'secret-renewed': 'the file of a setting has changed and is in use',
+  'config-refused': 'the new configuration has a fault; the mirror goes on with the old one',
   evicted: 'a blob was evicted to make room',
   'content-corrupt': 'a stored file was not what had been stored; it is quarantined',
   'store-failed': 'the cache disk has failed an operation',

@@ -90,6 +90,11 @@ export class Transport {
     return this.#options.isOffline || this.#endpoints.areDown;
   }
 
+  /** Nothing is asked at the moment, and nobody waits to. */
+  get isIdle(): boolean {
+    return [this.#blobs, this.#questions].every(({ running, waiting }) => running + waiting === 0);
+  }
+
   /** What each account used and has left. */
   get quotas(): readonly Quota[] {
     return this.#ledger.quotas;

@@ -60,7 +60,8 @@ export class Watchers {
 }
 
 export interface AdminSurroundings {
-  readonly config: Config;
+  /** The one in effect. */
+  readonly config: () => Config;
   readonly version: string;
   readonly clock: Clock;
   readonly observe: Observe;
@@ -68,7 +69,7 @@ export interface AdminSurroundings {
   readonly mirror: Mirror;
   readonly names: Names;
   readonly store: BlobStore & { usage(): Promise<StoreUsage> };
-  readonly token: string | undefined;
+  readonly token: () => string | undefined;
   readonly readiness: Readiness;
   readonly logLevel: { get(): string; set(level: string): void };
   readonly doctor: Pick<Doctor, 'examine'>;
@@ -108,7 +109,7 @@ export async function openAdmin(around: AdminSurroundings): Promise<Admin> {
   const server = await adminServer({
     readiness: () => around.readiness.look(),
     token: around.token,
-    hosts: [config.admin.listen.host],
+    hosts: [config().admin.listen.host],
     version: around.version,
     observe: around.observe,
     root: [metricsRoute(() => metrics.render())],
@@ -127,7 +128,7 @@ export async function openAdmin(around: AdminSurroundings): Promise<Admin> {
           };
         },
         upstreams,
-        config: () => printConfig(config),
+        config: () => printConfig(config()),
         events: watchers.subscribe,
         logLevel: around.logLevel,
       }),
@@ -204,7 +205,7 @@ function upstreamOf(
   const { requests = 0, errors = 0, totalMs = 0, lastError } = use ?? {};
   return {
     name,
-    urls: [...(config.upstreams.get(name)?.urls ?? [])],
+    urls: [...(config().upstreams.get(name)?.urls ?? [])],
     state: isOffline ? 'offline' : isDown ? 'down' : 'up',
     requests,
     errors,

@@ -1,5 +1,6 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { readSecret } from '../config/load.ts';
@@ -17,38 +18,115 @@ import { Resolver } from '../upstream/network/resolver.ts';
 import { RegistryClient } from '../upstream/registry-client.ts';
 import type { Credentials } from '../upstream/tokens.ts';
 import { Transport } from '../upstream/transport.ts';
+import type { Upstream } from '../upstream/upstream.ts';
 import { openPrimary, type OpenPrimary } from './primary.ts';
 import { tlsOf, type UpstreamSurroundings } from './surroundings.ts';
 
-export interface OpenUpstreams {
-  readonly byName: ReadonlyMap<string, MirroredUpstream>;
-  /** The same, as the doctor looks at them. */
-  readonly examinable: readonly Examinable[];
-  /** The primary site, when there is one. */
-  readonly primary: OpenPrimary | undefined;
-  close(): Promise<void>;
+/** One upstream, with the settings that it was opened by. */
+interface OpenUpstream {
+  readonly settings: UpstreamConfig;
+  readonly isOffline: boolean;
+  readonly transport: Transport;
+  readonly mirrored: MirroredUpstream;
+  readonly examinable: Examinable;
 }
 
+/** How often it is looked whether an upstream that was replaced is still used. */
+const retiredLookMs = 60_000;
+
+/** Between two tries of a transfer there is no request, but never for so long. */
+const idleLooksMin = 3;
+
 /**
- * The upstreams of a configuration, ready to be asked.
- * @throws Error when a certificate file cannot be read
+ * The upstreams of a configuration, ready to be asked. With another configuration, those of which a
+ * setting has changed are opened anew; the others keep what they know: connections, tokens, quotas,
+ * outages. What has begun with an upstream that is replaced ends with it.
  */
-export async function openUpstreams(
-  config: Config,
-  around: UpstreamSurroundings,
-): Promise<OpenUpstreams> {
-  const resolver = new Resolver(around.clock);
-  const transports: Transport[] = [];
-  const byName = new Map<string, MirroredUpstream>();
-  const primary = await openPrimary(config, resolver, around);
-  const examinable: Examinable[] = [];
-  for (const [registry, settings] of config.upstreams) {
-    const credentials = credentialsOf(settings, around);
-    const isOffline = config.offline || settings.offline;
+export class OpenUpstreams {
+  readonly #around: UpstreamSurroundings;
+  readonly #resolver: Resolver;
+  readonly #open = new Map<string, OpenUpstream>();
+  readonly #byName = new Map<string, MirroredUpstream>();
+  readonly #fromPrimary = new Map<string, Upstream>();
+  readonly #toPrimary: Transport[] = [];
+  /** Replaced and perhaps in use; the value stops looking whether. */
+  readonly #retired = new Map<Transport, () => void>();
+  #primary: OpenPrimary | undefined;
+
+  private constructor(around: UpstreamSurroundings) {
+    this.#around = around;
+    this.#resolver = new Resolver(around.clock);
+  }
+
+  /** @throws Error when a certificate file cannot be read */
+  static async open(config: Config, around: UpstreamSurroundings): Promise<OpenUpstreams> {
+    const upstreams = new OpenUpstreams(around);
+    upstreams.#primary = await openPrimary(config, upstreams.#resolver, around);
+    const commit = await upstreams.prepare(config);
+    commit();
+    return upstreams;
+  }
+
+  /** In the order of the configuration; always those of the one in effect. */
+  get byName(): ReadonlyMap<string, MirroredUpstream> {
+    return this.#byName;
+  }
+
+  /** The same, as the doctor looks at them. */
+  get examinable(): readonly Examinable[] {
+    return Array.from(this.#open.values(), ({ examinable }) => examinable);
+  }
+
+  /** The primary site, when there is one. */
+  get primary(): OpenPrimary | undefined {
+    return this.#primary;
+  }
+
+  /** @throws Error when a certificate file cannot be read; nothing has changed then */
+  readonly prepare = async (config: Config): Promise<() => void> => {
+    const next = new Map<string, OpenUpstream>();
+    for (const [registry, settings] of config.upstreams) {
+      const isOffline = config.offline || settings.offline;
+      const known = this.#open.get(registry);
+      const isSame = known?.isOffline === isOffline && isDeepStrictEqual(known.settings, settings);
+      next.set(registry, isSame ? known : await this.#openOne(registry, settings, isOffline));
+    }
+    return () => {
+      for (const [registry, { transport }] of this.#open) {
+        if (next.get(registry)?.transport !== transport) this.#retire(transport);
+      }
+      this.#open.clear();
+      this.#byName.clear();
+      for (const [registry, one] of next) {
+        this.#open.set(registry, one);
+        this.#byName.set(registry, one.mirrored);
+      }
+    };
+  };
+
+  async close(): Promise<void> {
+    for (const stopLooking of this.#retired.values()) stopLooking();
+    const transports = [
+      ...Array.from(this.#open.values(), ({ transport }) => transport),
+      ...this.#retired.keys(),
+      ...this.#toPrimary,
+    ];
+    await this.#primary?.close();
+    await Promise.all(transports.map((transport) => transport.close()));
+  }
+
+  async #openOne(
+    registry: string,
+    settings: UpstreamConfig,
+    isOffline: boolean,
+  ): Promise<OpenUpstream> {
+    const { env, version, clock, observe, links } = this.#around;
+    const credentials = credentialsOf(settings, this.#around);
     const tls = tlsOf(settings);
     // What cannot be read is said now, not at the first pull.
     await tls();
-    const proxyFor = proxyPolicy(settings.proxy, around.env);
+    const resolver = this.#resolver;
+    const proxyFor = proxyPolicy(settings.proxy, env);
     const connections = new Connections({
       resolver,
       proxyFor,
@@ -70,45 +148,61 @@ export async function openUpstreams(
       requestsPerSecond: settings.requestsPerSecond,
       headersTimeoutMs: settings.timeouts.headersMs,
       bodyBufferBytes: bodyBufferBytes(settings.bandwidthBytesPerSecond),
-      userAgent: `entrepot/${around.version}`,
-      clock: around.clock,
-      observe: around.observe,
+      userAgent: `entrepot/${version}`,
+      clock,
+      observe,
     });
-    transports.push(transport);
     const client = new RegistryClient(registry, transport);
-    examinable.push({
-      upstream: client,
-      urls: settings.urls,
-      isOffline: config.offline || settings.offline,
-      resolver,
-      proxyFor,
-      tls,
-      account: async () => (await credentials())?.username,
-      clock: around.clock,
-      ping: (url) => transport.ping(url),
-    });
-    const source =
-      primary === undefined
-        ? client
-        : new PrimaryFirst(primary.upstreamFor(registry, transports), client);
-    const upstream = new RememberingUpstream(source, {
-      account: async () => accountKey(await credentials()),
-      links: around.links,
-      clock: around.clock,
-      observe: around.observe,
-      ttlMs: settings.negativeTtlMs,
-    });
-    byName.set(registry, mirrored(upstream, settings, isOffline, around.clock));
+    const primary = this.#primaryFor(registry);
+    const upstream = new RememberingUpstream(
+      primary === undefined ? client : new PrimaryFirst(primary, client),
+      {
+        account: async () => accountKey(await credentials()),
+        links,
+        clock,
+        observe,
+        ttlMs: settings.negativeTtlMs,
+      },
+    );
+    return {
+      settings,
+      isOffline,
+      transport,
+      mirrored: mirrored(upstream, settings, isOffline, clock),
+      examinable: {
+        upstream: client,
+        urls: settings.urls,
+        isOffline,
+        resolver,
+        proxyFor,
+        tls,
+        account: async () => (await credentials())?.username,
+        clock,
+        ping: (url) => transport.ping(url),
+      },
+    };
   }
-  return {
-    byName,
-    examinable,
-    primary,
-    close: async () => {
-      await primary?.close();
-      await Promise.all(transports.map((transport) => transport.close()));
-    },
-  };
+
+  #primaryFor(registry: string): Upstream | undefined {
+    const known = this.#fromPrimary.get(registry);
+    if (known !== undefined || this.#primary === undefined) return known;
+    const upstream = this.#primary.upstreamFor(registry, this.#toPrimary);
+    this.#fromPrimary.set(registry, upstream);
+    return upstream;
+  }
+
+  /** Closes it once nothing has been asked of it for a while. */
+  #retire(transport: Transport): void {
+    let idleLooks = 0;
+    const looking = setInterval(() => {
+      idleLooks = transport.isIdle ? idleLooks + 1 : 0;
+      if (idleLooks < idleLooksMin) return;
+      clearInterval(looking);
+      this.#retired.delete(transport);
+      void transport.close();
+    }, retiredLookMs).unref();
+    this.#retired.set(transport, () => clearInterval(looking));
+  }
 }
 
 /** Secrets are read at each use: a rotated one is picked up by itself. */

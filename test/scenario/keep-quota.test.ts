@@ -5,7 +5,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { decideByQuota, waitForQuota } from '../../src/mirror/keep-quota.ts';
 import type { Quota } from '../../src/upstream/quota.ts';
-import { openUpstreams } from '../../src/wiring/upstreams.ts';
+import { OpenUpstreams } from '../../src/wiring/upstreams.ts';
 import type { Rule } from '../kit/faults.ts';
 import { makeImage } from '../kit/images.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
@@ -53,7 +53,7 @@ test('a task waits while too few pulls are left, says why, and asks by HEAD alon
     'test.yaml',
     {},
   );
-  const upstreams = await openUpstreams(config, {
+  const upstreams = await OpenUpstreams.open(config, {
     env: {},
     version: 'test',
     clock: systemClock,

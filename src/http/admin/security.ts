@@ -19,7 +19,7 @@ const openPaths = /^\/(?:livez|readyz|favicon\.ico|assets\/[^?]*)?(?:\?|$)/;
  */
 export async function guard(
   app: AdminApp,
-  { token, hosts }: { readonly token: string | undefined; readonly hosts: readonly string[] },
+  door: { readonly token: () => string | undefined; readonly hosts: readonly string[] },
 ): Promise<void> {
   await app.register(helmet, {
     contentSecurityPolicy: {
@@ -45,7 +45,7 @@ export async function guard(
       }),
   });
   app.addHook('onRequest', async (request, reply) => {
-    const refusal = refusalOf(request, token, hosts);
+    const refusal = refusalOf(request, door.token(), door.hosts);
     if (refusal === undefined) return;
     if (refusal.status === 401) reply.header('WWW-Authenticate', 'Bearer realm="entrepot admin"');
     await sendProblem(reply, refusal);

@@ -36,7 +36,7 @@ export interface AdminParts {
   /** Whether the mirror can do its work now, and why not. */
   readonly readiness: () => Promise<ReadinessAnswer>;
   /** Asked for on everything that holds data, when there is one. */
-  readonly token: string | undefined;
+  readonly token: () => string | undefined;
   /** Names by which this door may be reached without a token. */
   readonly hosts: readonly string[];
   readonly version: string;
@@ -82,7 +82,7 @@ export async function adminServer(parts: AdminParts): Promise<FastifyInstance> {
         description: 'Watches and steers an Entrepot mirror. Errors are RFC 9457 problems.',
       },
       components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
-      ...(parts.token === undefined ? {} : { security: [{ token: [] }] }),
+      ...(parts.token() === undefined ? {} : { security: [{ token: [] }] }),
     },
     transform: jsonSchemaTransform,
   });

@@ -4,11 +4,16 @@ import type { Pulls } from '../care/cache-care.ts';
 import { exportImages, type Archive, type ExportOptions, type NamedImage } from './export.ts';
 import { importArchive, type Imported, type ImportParts } from './import.ts';
 
+type ArchiveParts = ImportParts & {
+  readonly pulls: Pulls;
+  readonly settings: { readonly defaultUpstream: string };
+};
+
 /** Images in and out by archive: for sites without a network, and for caches of other programs. */
 export class Archives {
-  readonly #parts: ImportParts & { readonly pulls: Pulls; readonly defaultUpstream: string };
+  readonly #parts: ArchiveParts;
 
-  constructor(parts: ImportParts & { readonly pulls: Pulls; readonly defaultUpstream: string }) {
+  constructor(parts: ArchiveParts) {
     this.#parts = parts;
   }
 
@@ -18,7 +23,7 @@ export class Archives {
     options: { readonly upstream?: string | undefined; readonly name?: string | undefined },
     work: Work,
   ): Promise<Imported> {
-    const upstream = canonicalRegistry(options.upstream ?? this.#parts.defaultUpstream);
+    const upstream = canonicalRegistry(options.upstream ?? this.#parts.settings.defaultUpstream);
     return importArchive(this.#parts, tar, { upstream, name: options.name }, work);
   }
 

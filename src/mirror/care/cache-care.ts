@@ -31,8 +31,8 @@ export interface CareParts {
   readonly pulls: Pulls;
   readonly clock: Clock;
   readonly observe: Observe;
-  /** At which a scrub reads; 0: as fast as the disk. */
-  readonly scrubRateBytesPerSecond: number;
+  /** The rate at which a scrub reads; 0: as fast as the disk. */
+  readonly settings: { readonly scrubRateBytesPerSecond: number };
 }
 
 /** What is done to the cache by people and by schedule: pins, gc, purge, scrub. */
@@ -80,7 +80,8 @@ export class CacheCare {
   }
 
   async scrub(work: Work): Promise<void> {
-    const { store, names, verifier, clock, scrubRateBytesPerSecond } = this.#parts;
+    const { store, names, verifier, clock, settings } = this.#parts;
+    const { scrubRateBytesPerSecond } = settings;
     const pace =
       scrubRateBytesPerSecond === 0 ? undefined : new TokenBucket(scrubRateBytesPerSecond, clock);
     const fetch = (repository: Repository, link: Link): Promise<void> =>
