@@ -120,7 +120,8 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   });
   watchers.add(completions.observe);
 
-  const registry = registryServer(new RegistryRoutes(mirror, observe), secrets.tls);
+  const routes = new RegistryRoutes(mirror, observe);
+  const registry = registryServer(routes, secrets.tls);
   const scheduler = new Scheduler({ clock, observe, documents: names.documents });
   const site = new Site({
     config,
@@ -144,6 +145,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     observe,
     watchers,
     mirror,
+    servingBytes: () => routes.underWayBytes,
     names,
     store,
     token: () => secrets.token,

@@ -46,7 +46,7 @@ const allowed: Record<string, { folders: string[]; packages: string[] }> = {
 const pureFolders = new Set(['oci', 'base']);
 
 const sources = readdirSync(sourceFolder, { recursive: true, encoding: 'utf8' })
-  .filter((path) => path.endsWith('.ts'))
+  .filter((path) => /\.tsx?$/.test(path))
   .map((path) => ({ path, text: readFileSync(join(sourceFolder, path), 'utf8') }))
   .sort((a, b) => a.path.localeCompare(b.path));
 

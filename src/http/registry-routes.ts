@@ -31,10 +31,18 @@ type Of<W extends RegistryRequest['what']> = Extract<RegistryRequest, { what: W 
 export class RegistryRoutes {
   readonly #mirror: Mirror;
   readonly #observe: Observe;
+  readonly #sending = new Set<Facts>();
 
   constructor(mirror: Mirror, observe: Observe) {
     this.#mirror = mirror;
     this.#observe = observe;
+  }
+
+  /** What went out of answers that no event has told of yet. */
+  get underWayBytes(): number {
+    let bytes = 0;
+    for (const { sentBytes } of this.#sending) bytes += sentBytes;
+    return bytes;
   }
 
   /** Answers one request, whatever comes; never throws. */
@@ -69,6 +77,7 @@ export class RegistryRoutes {
     }
     facts.status ||= response.statusCode;
     facts.durationMs = performance.now() - startMs;
+    this.#sending.delete(facts);
     this.#observe(facts);
   }
 
@@ -181,12 +190,16 @@ export class RegistryRoutes {
     facts.outcome = outcome;
     try {
       const headers = contentHeaders(commonHeaders(ns), digest, blobMediaType, outcome);
+      this.#sending.add(facts);
       const sent = await sendContent(request, response, headers, {
         digest,
         mediaType: blobMediaType,
         sizeBytes: content.sizeBytes,
         isArriving: outcome !== 'HIT',
         read: (range) => content.read(range),
+        sent: (bytes) => {
+          facts.sentBytes += bytes;
+        },
       });
       facts.sentBytes = sent.sentBytes;
       facts.aborted = !sent.isWhole && sent.error === undefined;

@@ -15,6 +15,8 @@ export interface Sendable {
   /** Its first byte may take a while, so the headers go out before it. */
   readonly isArriving: boolean;
   read(range: ByteRange): Reader;
+  /** Told of the bytes that the client's connection took, as it takes them. */
+  sent?(bytes: number): void;
 }
 
 export interface Sent {
@@ -102,6 +104,7 @@ async function sendParts(
   let sentBytes = 0;
   const count = (bytes: number): void => {
     sentBytes += bytes;
+    content.sent?.(bytes);
   };
   try {
     for (const { range, head } of parts) {

@@ -44,6 +44,8 @@ export interface FillProgress {
   /** Undefined while nobody has said. */
   readonly sizeBytes: number | undefined;
   readonly doneBytes: number;
+  /** What upstream sent for it so far; less than what is done when a killed process had begun. */
+  readonly fetchedBytes: number;
   /** Who reads it as it arrives. */
   readonly clients: number;
   readonly connections: number;

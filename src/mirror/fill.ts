@@ -82,6 +82,7 @@ export class Fill {
       reason: this.#parts.reason,
       sizeBytes: this.#announcedBytes,
       doneBytes: this.#ingest?.filledBytes ?? 0,
+      fetchedBytes: this.#fetchedBytes,
       clients: this.#audience.size,
       connections: this.#lanes.size,
       runningMs: this.#parts.clock.monotonicMs() - this.#startMs,
@@ -291,16 +292,13 @@ export class Fill {
 
   async #pump(segment: Segment, body: BlobBody, ingest: Ingest): Promise<void> {
     const { clock, policy } = this.#parts;
-    const pace = (bytes: number): Promise<void> | undefined =>
-      policy.bandwidth?.take(bytes, () => this.#priority(), this.#abort.signal);
+    const pace = (bytes: number): Promise<void> | undefined => {
+      this.#fetchedBytes += bytes;
+      return policy.bandwidth?.take(bytes, () => this.#priority(), this.#abort.signal);
+    };
     const lane = new Lane({ segment, body, ingest, clock, pace });
     this.#lanes.set(segment, lane);
-    try {
-      await lane.pump();
-    } finally {
-      this.#lanes.delete(segment);
-      this.#fetchedBytes += lane.bytes;
-    }
+    await lane.pump().finally(() => this.#lanes.delete(segment));
   }
 
   async #fetch(part: ByteRange | undefined): Promise<BlobBody> {
@@ -342,10 +340,9 @@ export class Fill {
 
   /** A reader waits: when its bytes would come late, another connection fetches them now. */
   #demand(position: number): void {
-    const { policy } = this.#parts;
     if (this.#refusesRanges || this.#failure !== undefined) return;
     // Even with one connection a blob, a range far ahead does not wait for the whole.
-    if (this.#laneTasks >= Math.max(2, policy.connectionsPerBlob)) return;
+    if (this.#laneTasks >= Math.max(2, this.#parts.policy.connectionsPerBlob)) return;
     const segment = this.#segments!.bringerOf(position);
     const lane = segment === undefined ? undefined : this.#lanes.get(segment);
     if (segment !== undefined && segment.position <= position) {

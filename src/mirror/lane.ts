@@ -49,11 +49,6 @@ export class Lane {
     this.#windowStartMs = this.#startMs;
   }
 
-  /** What this connection has brought, what is thrown away included. */
-  get bytes(): number {
-    return this.#bytes;
-  }
-
   /** Its body goes to the end of the blob, however near the end of its segment came. */
   get isOpenEnded(): boolean {
     return this.#body.isOpenEnded;

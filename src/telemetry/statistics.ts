@@ -11,6 +11,12 @@ export interface Outcomes {
   errors: number;
 }
 
+/** Bytes. */
+interface Transferred {
+  servedBytes: number;
+  fetchedBytes: number;
+}
+
 export type ContentKind = 'manifest' | 'blob' | 'tags' | 'referrers';
 
 interface ImageUse {
@@ -36,8 +42,6 @@ const imagesMax = 2_000;
 export class Statistics {
   readonly startedMs: number;
   readonly total: Outcomes & { requests: number } = { ...noOutcomes(), requests: 0 };
-  servedBytes = 0;
-  fetchedBytes = 0;
   /** Manifests that were served. */
   manifests = 0;
   /** GETs of manifests that upstreams answered. */
@@ -50,10 +54,28 @@ export class Statistics {
   readonly images = new Map<string, ImageUse>();
   readonly upstreams = new Map<string, UpstreamUse>();
   readonly #clock: Clock;
+  readonly #ended: Transferred = { servedBytes: 0, fetchedBytes: 0 };
+  readonly #told: Transferred = { servedBytes: 0, fetchedBytes: 0 };
+  #underWay: (() => Transferred) | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
     this.startedMs = clock.wallMs();
+  }
+
+  /** To clients, with what is on its way; never falls. */
+  get servedBytes(): number {
+    return this.#sum('servedBytes');
+  }
+
+  /** From upstreams, with what is on its way; never falls. */
+  get fetchedBytes(): number {
+    return this.#sum('fetchedBytes');
+  }
+
+  /** @param underWay bytes of transfers whose end no event has told of yet */
+  watch(underWay: () => Transferred): void {
+    this.#underWay = underWay;
   }
 
   readonly observe = (event: Event): void => {
@@ -63,7 +85,7 @@ export class Statistics {
         return this.#countRequest(event);
       case 'fill-committed':
       case 'fill-failed':
-        this.fetchedBytes += event.fetchedBytes;
+        this.#ended.fetchedBytes += event.fetchedBytes;
         return;
       case 'evicted':
         this.evictedBlobs += 1;
@@ -95,9 +117,16 @@ export class Statistics {
     return { upstream: key.slice(0, space), kind: key.slice(space + 1) as ContentKind };
   }
 
+  /** A transfer that ends may be counted here and there for a moment: a counter must not fall then. */
+  #sum(key: keyof Transferred): number {
+    const now = this.#ended[key] + (this.#underWay?.()[key] ?? 0);
+    this.#told[key] = Math.max(this.#told[key], now);
+    return this.#told[key];
+  }
+
   #countRequest(event: RequestEvent): void {
     this.total.requests += 1;
-    this.servedBytes += event.sentBytes;
+    this.#ended.servedBytes += event.sentBytes;
     const name = outcomeName(event);
     if (name !== undefined) this.total[name] += 1;
     const { what, repository } = event;

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import type { FastifyInstance } from 'fastify';
 import type { Disk, Stats } from '../api/stats.ts';
 import type { Quota, Upstream } from '../api/upstreams.ts';
@@ -7,6 +8,7 @@ import { parseDurationMs } from '../base/units.ts';
 import { printConfig } from '../config/print.ts';
 import type { Config } from '../config/schema.ts';
 import { contentRoutes } from '../http/admin/content-routes.ts';
+import { dashboardRoutes } from '../http/admin/dashboard-routes.ts';
 import { doctorRoutes } from '../http/admin/doctor-routes.ts';
 import { adminServer, type AdminRoutes } from '../http/admin/server.ts';
 import { metricsRoute, statusRoutes } from '../http/admin/status-routes.ts';
@@ -67,6 +69,8 @@ export interface AdminSurroundings {
   readonly observe: Observe;
   readonly watchers: Watchers;
   readonly mirror: Mirror;
+  /** What goes out to clients now, in bytes. */
+  readonly servingBytes: () => number;
   readonly names: Names;
   readonly store: BlobStore & { usage(): Promise<StoreUsage> };
   readonly token: () => string | undefined;
@@ -82,10 +86,17 @@ export interface Admin {
   close(): Promise<void>;
 }
 
+/** Where the built dashboard is: from a checkout as well as from the package. */
+const dashboardFolder = fileURLToPath(new URL('../../dist/dashboard', import.meta.url));
+
 /** The admin door, with everything that it shows. */
 export async function openAdmin(around: AdminSurroundings): Promise<Admin> {
   const { config, clock, watchers, mirror, names, store } = around;
   const { statistics } = watchers;
+  statistics.watch(() => ({
+    servedBytes: around.servingBytes(),
+    fetchedBytes: mirror.fills.reduce((sum, { fetchedBytes }) => sum + fetchedBytes, 0),
+  }));
   const history = new History(statistics, clock, {
     load: () => names.documents.find('statistics', 'history'),
     save: (points) => names.documents.put('statistics', 'history', points),
@@ -112,7 +123,7 @@ export async function openAdmin(around: AdminSurroundings): Promise<Admin> {
     hosts: [config().admin.listen.host],
     version: around.version,
     observe: around.observe,
-    root: [metricsRoute(() => metrics.render())],
+    root: [metricsRoute(() => metrics.render()), dashboardRoutes(dashboardFolder)],
     api: [
       contentRoutes(new Inventory({ store, names })),
       statusRoutes({

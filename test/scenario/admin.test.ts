@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { Stats } from '../../src/api/stats.ts';
 import { get } from '../kit/clients.ts';
-import { makeImage } from '../kit/images.ts';
+import { makeBlob, makeImage } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
@@ -223,6 +224,42 @@ test('events are streamed as they happen', async () => {
   }
   assert.match(text, /event: request\ndata: \{.*"repository":"docker\.io\/library\/app"/);
   leave.abort();
+});
+
+test('what flows is counted as it flows, and told once a second', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { connectionsPerBlob: 1 } });
+  const blob = makeBlob('flowing', 4_000_000);
+  upstream.addBlob('library/app', blob);
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  upstream.script({
+    when: { kind: 'blob' },
+    do: { stall: { afterBytes: 2_000_000, until: held } },
+  });
+  const leave = new AbortController();
+  const stream = await ask(mirror, '/api/v1/stats/events', { signal: leave.signal });
+  const pulling = get(`${mirror.url}/v2/app/blobs/${blob.digest}`);
+
+  const told: { served: number; fetched: number; fills: number }[] = [];
+  let rest = '';
+  for await (const chunk of stream.body!.pipeThrough(new TextDecoderStream())) {
+    const blocks = (rest + chunk).split('\n\n');
+    rest = blocks.pop() ?? '';
+    for (const block of blocks.filter((one) => one.startsWith('event: stats'))) {
+      const { bytes, fills } = JSON.parse(block.slice(block.indexOf('{'))) as Stats;
+      told.push({ served: bytes.served, fetched: bytes.fetched, fills: fills.length });
+    }
+    if ((told.at(-1)?.served ?? 0) > 0) release();
+    if (told.at(-1)?.served === blob.bytes.length) break;
+  }
+  leave.abort();
+
+  assert.equal((await pulling).digest, blob.digest);
+  const during = told.find(({ served }) => served > 0)!;
+  assert.ok(during.served < blob.bytes.length, `${during.served}`);
+  assert.ok(during.fetched >= during.served && during.fetched < blob.bytes.length);
+  assert.equal(during.fills, 1);
+  assert.equal(told.at(-1)?.fetched, blob.bytes.length);
 });
 
 test('the API describes itself: every path of DESIGN’s that exists, and each GET answers by its schema', async () => {

@@ -10,6 +10,8 @@ export interface SseEvent {
   readonly event: string;
   readonly data: unknown;
   readonly id?: string;
+  /** It tells a whole state: one of its name that still waits for a slow reader is out of date. */
+  readonly replaces?: boolean;
 }
 
 /** Where the events of one stream come from: `send` is called for each until the answer is called. */
@@ -46,6 +48,10 @@ export class EventStreams {
       if (!isBlocked && waiting.length === 0) {
         isBlocked = !response.write(textOf(event));
         return;
+      }
+      if (event.replaces === true) {
+        const outdated = waiting.findIndex((text) => text.startsWith(`event: ${event.event}\n`));
+        if (outdated !== -1) waiting.splice(outdated, 1);
       }
       if (waiting.length === waitingMax) {
         waiting.shift();

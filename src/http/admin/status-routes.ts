@@ -34,6 +34,17 @@ export function statusRoutes(sources: StatusSources): AdminRoutes {
       () => sources.stats(),
     );
     app.get(
+      '/stats/events',
+      {
+        schema: {
+          tags: ['status'],
+          summary: 'The same once a second, as server-sent events',
+          produces: ['text/event-stream'],
+        },
+      },
+      (request, reply) => streams.answer(request, reply, tellEverySecond(sources.stats)),
+    );
+    app.get(
       '/stats/history',
       {
         schema: {
@@ -103,6 +114,24 @@ export function statusRoutes(sources: StatusSources): AdminRoutes {
       },
       (request, reply) => streams.answer(request, reply, sources.events),
     );
+  };
+}
+
+/** The next is asked for a second after the last was had, however long that took. */
+function tellEverySecond(read: () => Promise<Stats>): Subscribe {
+  return (send, end) => {
+    let timer: NodeJS.Timeout | undefined;
+    let isOver = false;
+    const tell = async (): Promise<void> => {
+      send({ event: 'stats', data: await read(), replaces: true });
+      if (!isOver) timer = setTimeout(start, 1000);
+    };
+    const start = (): void => void tell().catch(end);
+    start();
+    return () => {
+      isOver = true;
+      clearTimeout(timer);
+    };
   };
 }
 
