@@ -1,17 +1,20 @@
 import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import { printConfig } from '../config/print.ts';
+import { addConfigReference } from './config-reference.ts';
 import type { CliIo } from './io.ts';
 
 const configFlag = '-c, --config <file>';
 const configHelp = 'configuration file (default: $ENTREPOT_CONFIG, else built-in defaults)';
 
-/** `entrepot config check|print`: what the server would run by, without running it. */
+/** `entrepot config`: what the server would run by, without running it, and what can be set. */
 export function addConfig(program: Command, io: CliIo): void {
   const config = program
     .command('config')
-    .summary('check or print the configuration')
-    .description('Check or print the configuration that `entrepot serve` would run by.');
+    .summary('check, print and explain the configuration')
+    .description(
+      'Check or print the configuration that `entrepot serve` would run by, and explain what can be set.',
+    );
 
   config
     .command('check')
@@ -38,4 +41,6 @@ export function addConfig(program: Command, io: CliIo): void {
     .action(async (options: { config?: string }) => {
       io.stdout.write(printConfig(await loadConfig({ file: options.config, env: io.env })));
     });
+
+  addConfigReference(config, io);
 }

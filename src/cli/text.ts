@@ -131,3 +131,17 @@ export function progressBar(share: number, width: number): string {
   const part = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'][Math.floor((full - whole) * 8)] ?? '';
   return `▕${`${'█'.repeat(whole)}${part}`.padEnd(width)}▏`;
 }
+
+/** Lines of at most `width`, each after `indent`, broken between words. */
+export function wrap(text: string, width: number, indent: string): string[] {
+  const lines: string[] = [];
+  let line = indent;
+  for (const word of text.split(' ')) {
+    if (line !== indent && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = indent;
+    }
+    line += line === indent ? word : ` ${word}`;
+  }
+  return line === indent ? lines : [...lines, line];
+}

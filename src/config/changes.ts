@@ -25,6 +25,11 @@ const restartSettings = [
   'site',
 ];
 
+/** Whether a change of it, or of what is below it, waits for the next start. */
+export function needsRestart(setting: string): boolean {
+  return restartSettings.some((one) => setting === one || setting.startsWith(`${one}.`));
+}
+
 /** `next`, but what takes a restart as it is in `running`. */
 export function withoutRestart(next: Config, running: Config): Config {
   return restartSettings.reduce<unknown>(

@@ -16,7 +16,12 @@ export interface EnvironmentProblem {
 }
 
 /** Variables with our prefix that are no settings: those of the commands, of tests and of CI. */
-const otherNames = new Set(['ENTREPOT_SERVER', 'ENTREPOT_CONFIG', 'ENTREPOT_TOKEN_FILE']);
+const otherNames = new Set([
+  'ENTREPOT_SERVER',
+  'ENTREPOT_CONFIG',
+  'ENTREPOT_MIRROR',
+  'ENTREPOT_TOKEN_FILE',
+]);
 const otherPrefixes = ['ENTREPOT_TEST_', 'ENTREPOT_REQUIRE_'];
 
 /**
@@ -72,7 +77,8 @@ function isOurs(variable: string): boolean {
   );
 }
 
-function variableOf(path: readonly string[]): string {
+/** The variable that sets a setting; see `readOverrides`. */
+export function variableOf(path: readonly string[]): string {
   return ['ENTREPOT', ...path]
     .join('_')
     .toUpperCase()

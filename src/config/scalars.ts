@@ -38,9 +38,17 @@ const dayWindowGrammar = /^(?:[01]\d|2[0-3]):[0-5]\d-(?:(?:[01]\d|2[0-3]):[0-5]\
 
 const platformGrammar = /^[a-z0-9]+\/[a-z0-9_]+(?:\/[a-z0-9.]+)?$/;
 
+/** What editors and the reference say of a kind of value; `type` is JSON Schema's. */
+interface Kind {
+  readonly title: string;
+  readonly type?: string | string[];
+  readonly minimum?: number;
+  readonly maximum?: number;
+}
+
 /** A scalar read by `parse`, which throws a RangeError that says what is allowed. */
-export function parsed<T>(parse: (text: string) => T): z.ZodType<T, string> {
-  return z.string().transform((text, context) => {
+export function parsed<T>(kind: Kind, parse: (text: string) => T): z.ZodType<T, string> {
+  const schema = z.string().transform((text, context) => {
     try {
       return parse(text.trim());
     } catch (error) {
@@ -49,42 +57,67 @@ export function parsed<T>(parse: (text: string) => T): z.ZodType<T, string> {
       return z.NEVER;
     }
   });
+  return schema.meta({ ...kind });
 }
 
-export const text = parsed((value) => value);
-export const duration = parsed(parseDurationMs);
-export const durationOrForever = parsed((value) =>
-  value === 'forever' ? Infinity : parseDurationMs(value),
+/** YAML takes `0123` for a number and `true` for a truth value; here they are the text they are. */
+const anyScalar = ['string', 'number', 'boolean'];
+const textOrNumber = ['string', 'integer'];
+
+export const text = parsed({ title: 'text', type: anyScalar }, (value) => value);
+export const duration = parsed(
+  { title: 'duration, such as 90s, 10m or 7d', type: textOrNumber },
+  parseDurationMs,
 );
-export const timeout = parsed(parseTimeoutMs);
-export const size = parsed(parseSizeBytes);
-export const rate = parsed((value) => parseSizeBytes(value.replace(/\/s$/, '')));
-export const share = parsed(parseShare);
-export const minFree = parsed<MinFree>((value) =>
-  value.endsWith('%') ? { share: parseShare(value) } : { bytes: parseSizeBytes(value) },
+export const durationOrForever = parsed(
+  { title: 'duration, such as 12h, or forever', type: textOrNumber },
+  (value) => (value === 'forever' ? Infinity : parseDurationMs(value)),
 );
-export const flag = parsed(parseFlag);
-export const listen = parsed(parseListen);
-export const registryUrl = parsed(parseRegistryUrl);
-export const host = parsed(parseHost);
-export const proxy = parsed(parseProxy);
-export const schedule = parsed((value) =>
-  matching(value, cronGrammar, 'a schedule', '"0 3 * * *" (minute, hour, day, month, weekday)'),
+export const timeout = parsed({ title: 'duration from 1ms to 1h, such as 30s' }, parseTimeoutMs);
+export const size = parsed(
+  { title: 'size, such as 50GiB, 32g or 500MB', type: textOrNumber },
+  parseSizeBytes,
 );
-export const timeZone = parsed(parseTimeZone);
-export const dayWindow = parsed((value) =>
+export const rate = parsed(
+  { title: 'bytes a second, such as 20MiB/s', type: textOrNumber },
+  (value) => parseSizeBytes(value.replace(/\/s$/, '')),
+);
+export const share = parsed({ title: 'share, such as 90%' }, parseShare);
+export const minFree = parsed<MinFree>(
+  { title: 'share or size, such as 5% or 20GiB', type: textOrNumber },
+  (value) =>
+    value.endsWith('%') ? { share: parseShare(value) } : { bytes: parseSizeBytes(value) },
+);
+export const flag = parsed({ title: 'true or false', type: 'boolean' }, parseFlag);
+export const listen = parsed({ title: 'host:port, such as 0.0.0.0:5000' }, parseListen);
+export const registryUrl = parsed(
+  { title: 'URL, such as https://registry.example.com' },
+  parseRegistryUrl,
+);
+export const host = parsed({ title: 'host, such as auth.example.com' }, parseHost);
+export const proxy = parsed({ title: 'http://host:port, or none' }, parseProxy);
+export const schedule = parsed(
+  { title: 'schedule: minute, hour, day, month, weekday, such as "0 3 * * *"' },
+  (value) =>
+    matching(value, cronGrammar, 'a schedule', '"0 3 * * *" (minute, hour, day, month, weekday)'),
+);
+export const timeZone = parsed({ title: 'time zone, such as Asia/Shanghai' }, parseTimeZone);
+export const dayWindow = parsed({ title: 'part of the day, such as 01:00-06:00' }, (value) =>
   matching(value, dayWindowGrammar, 'a part of the day', '01:00-06:00'),
 );
-export const image = parsed((value) =>
-  matching(value, imageGrammar, 'an image', 'docker.io/library/nginx:1.27 or ghcr.io/o/i:1.*'),
+export const image = parsed(
+  { title: 'image, such as docker.io/library/nginx:1.27 or ghcr.io/o/i:1.*' },
+  (value) =>
+    matching(value, imageGrammar, 'an image', 'docker.io/library/nginx:1.27 or ghcr.io/o/i:1.*'),
 );
-export const platform = parsed((value) =>
+export const platform = parsed({ title: 'platform, such as linux/amd64' }, (value) =>
   matching(value, platformGrammar, 'a platform', 'linux/amd64 or linux/arm/v7'),
 );
 
 /** A whole number from `min` to `max`, both allowed. */
 export function integer(min: number, max: number): z.ZodType<number, string> {
-  return parsed((value) => {
+  const title = `whole number from ${min} to ${max}`;
+  return parsed({ title, type: 'integer', minimum: min, maximum: max }, (value) => {
     const number = /^\d{1,15}$/.test(value) ? Number(value) : NaN;
     if (number >= min && number <= max) return number;
     throw new RangeError(`not a whole number from ${min} to ${max}: «${value}»`);

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { runCli } from '../../src/cli/program.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/schema.ts';
+import { temporaryFolder } from '../kit/temporary-folder.ts';
 
 interface Ran {
   readonly exitCode: number;
@@ -48,6 +51,45 @@ describe('entrepot', () => {
     assert.equal(exitCode, 1);
     assert.deepEqual(served, []);
     assert.match(err, /^ENTREPOT_STORAGE_MAXSIZE: not a size: «big».*\n.*1 problem; nothing was/);
+  });
+
+  test('config check finds five faults at once: five lines, each with its place and what to write', async () => {
+    await using folder = await temporaryFolder();
+    const file = join(folder.path, 'wrong.yaml');
+    await writeFile(
+      file,
+      `registry:
+  listen: 5000
+storage:
+  maxsise: 20GiB
+  minFree: plenty
+upstreams:
+  docker.io:
+    username: me
+admin:
+  listen: 0.0.0.0:6001
+`,
+    );
+
+    const { exitCode, err } = await run(['config', 'check', '--config', file]);
+
+    const lines = err.trimEnd().split('\n');
+    const summary = lines.pop() ?? '';
+    const expected: [place: string, remedy: RegExp][] = [
+      ['2:11 registry.listen', /write host:port, for example 0\.0\.0\.0:5000/],
+      ['4:3 storage.maxsise', /did you mean maxSize\?/],
+      ['5:12 storage.minFree', /write for example 50GiB/],
+      ['8:15 upstreams.docker.io.username', /password is not; set both or neither/],
+      ['10:11 admin.listen', /set admin\.token to \{ file: … \}/],
+    ];
+    assert.equal(exitCode, 1);
+    assert.equal(lines.length, expected.length, err);
+    for (const [at, [place, remedy]] of expected.entries()) {
+      const line = lines[at] ?? '';
+      assert.ok(line.startsWith(`${file}:${place}: `), line);
+      assert.match(line, remedy);
+    }
+    assert.match(summary, /5 problems; nothing was started/);
   });
 
   test('config check names the file that it found correct', async () => {
