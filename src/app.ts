@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { systemClock } from './base/clock.ts';
 import type { Observe } from './base/events.ts';
+import { fieldsWithoutSecrets } from './base/secrets.ts';
 import { listenText } from './config/scalars.ts';
 import type { Config } from './config/schema.ts';
 import { archiveRoutes } from './http/admin/archive-routes.ts';
@@ -65,7 +66,8 @@ export interface App {
 export async function startApp(config: Config, around: Surroundings): Promise<App> {
   const clock = systemClock;
   const watchers = new Watchers(clock);
-  const observe: Observe = (event) => {
+  const observe: Observe = (stated) => {
+    const event = fieldsWithoutSecrets(stated);
     around.observe(event);
     watchers.observe(event);
   };

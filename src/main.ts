@@ -38,17 +38,25 @@ function tuneRuntime(): void {
 
 /** Runs the server until SIGTERM or SIGINT; a second signal ends it at once. */
 async function serve(config: Config, source: ConfigSource): Promise<number> {
-  const [{ pino }, { startApp }, { Reloading }, { createLog, logObserver }] = await Promise.all([
-    import('pino'),
-    import('./app.ts'),
-    import('./wiring/reloading.ts'),
-    import('./telemetry/log.ts'),
-  ]);
+  const [{ pino }, { startApp }, { Reloading }, { createLog, logObserver }, { prettyStream }] =
+    await Promise.all([
+      import('pino'),
+      import('./app.ts'),
+      import('./wiring/reloading.ts'),
+      import('./telemetry/log.ts'),
+      import('./telemetry/pretty.ts'),
+    ]);
   const { readVersion } = await import('./cli/program.ts');
   // Lines are collected and written in the background; the exit flushes what is left.
   const stream = pino.destination({ fd: 1, sync: false, minLength: 4096 });
   const flushing = setInterval(() => stream.flush(), 250);
-  const log = createLog(config.log.level, stream);
+  const { format, level } = config.log;
+  const isPretty = format === 'pretty' || (format === 'auto' && process.stdout.isTTY);
+  const hasColours = process.stdout.isTTY && !process.env['NO_COLOR'];
+  const log = createLog(
+    level,
+    isPretty ? prettyStream((text) => stream.write(text), hasColours) : stream,
+  );
   const observe = logObserver(log);
   process.on('unhandledRejection', (error) => observe({ kind: 'bug', where: 'unhandled', error }));
   try {

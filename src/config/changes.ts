@@ -22,6 +22,7 @@ const restartSettings = [
   'storage.path',
   'storage.eviction',
   'storage.verify.onRead',
+  'log.format',
   'site',
 ];
 

@@ -35,7 +35,10 @@ export const settings = z
       .transform((value) => (value === '404' ? 404 : 503)),
     staleIncomplete: z.enum(['refuse', 'serve']).prefault('refuse'),
     log: z
-      .strictObject({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error']).prefault('info') })
+      .strictObject({
+        level: z.enum(['trace', 'debug', 'info', 'warn', 'error']).prefault('info'),
+        format: z.enum(['auto', 'json', 'pretty']).prefault('auto'),
+      })
       .prefault({}),
     prewarm: z.array(prewarmRule).prefault([]),
     site: site.optional(),

@@ -1,14 +1,34 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
 import type { Event, Observe, RequestEvent } from '../base/events.ts';
+import { withoutSecrets } from '../base/secrets.ts';
 import { errorTable, type ErrorCode } from '../oci/errors.ts';
 
 export type Log = Logger;
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
 
-/** A line of JSON an event; `stream` is written to in large pieces, so a line costs microseconds. */
+/**
+ * A line of JSON an event; `stream` is written to in large pieces, so a line costs microseconds. Of an
+ * error it takes what it is called, what it says and where it was thrown: whatever else hangs on one,
+ * such as the headers of a request, may be a secret.
+ */
 export function createLog(level: LogLevel, stream: DestinationStream): Log {
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, stream);
+  const timestamp = pino.stdTimeFunctions.isoTime;
+  const serializers = { err: errorFields };
+  return pino({ level, base: null, timestamp, serializers }, stream);
+}
+
+function errorFields(error: unknown): Record<string, unknown> {
+  if (!(error instanceof Error)) return { message: withoutSecrets(String(error)) };
+  const { name, message, stack = '', cause } = error;
+  const { code } = error as NodeJS.ErrnoException;
+  return {
+    type: name,
+    message: withoutSecrets(message),
+    ...(code === undefined ? {} : { code }),
+    stack: withoutSecrets(stack),
+    ...(cause === undefined ? {} : { cause: errorFields(cause) }),
+  };
 }
 
 /** Turns events into log lines: one a request, and what an operator would want to know. */
@@ -91,9 +111,11 @@ const messages: Readonly<Record<Exclude<Event['kind'], 'request' | 'bug'>, strin
 
 function logRequest(log: Log, event: RequestEvent): void {
   const { errorCode, kind, ...rest } = event;
-  const level = event.aborted ? 'debug' : levelOf(errorCode);
+  const level = event.aborted ? 'info' : levelOf(errorCode);
   if (!log.isLevelEnabled(level)) return;
-  log[level]({ ...rest, durationMs: Math.round(rest.durationMs * 100) / 100, errorCode }, kind);
+  const upstream = event.repository?.split('/', 1)[0];
+  const durationMs = Math.round(rest.durationMs * 100) / 100;
+  log[level]({ upstream, ...rest, durationMs, errorCode }, kind);
 }
 
 function levelOf(code: string | undefined): 'debug' | 'info' | 'warn' | 'error' {

@@ -38,7 +38,7 @@ describe('faults', () => {
     [
       'a key that nothing resembles',
       'log: { colour: red }',
-      /:1:8 log\.colour: no setting has this name; here there can be level$/,
+      /:1:8 log\.colour: no setting has this name; here there can be level, format$/,
     ],
     [
       'a bad duration',

@@ -51,7 +51,7 @@ describe('defaults', () => {
       offline: false,
       blobUnavailable: 404,
       staleIncomplete: 'refuse',
-      log: { level: 'info' },
+      log: { level: 'info', format: 'auto' },
       prewarm: [],
     });
     assert.deepEqual(

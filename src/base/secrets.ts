@@ -1,0 +1,29 @@
+/** Logins in URLs, their queries (signatures, tokens), and what follows the name of a scheme. */
+const secretGrammar =
+  /(https?:\/\/)(?:[^\s/@"]+@)?([^\s?#"']*)(\?[^\s"']*)?|\b(bearer|basic) +(?!realm=)[\w+/=.~-]+/gi;
+
+/** Text without one of these is passed on as it is, since nearly all of it is. */
+const suspicious = /:\/\/|bearer |basic /i;
+
+/** What may be shown of a text that somebody else has written: a URL's path and no more, no token. */
+export function withoutSecrets(text: string): string {
+  if (!suspicious.test(text)) return text;
+  return text.replace(
+    secretGrammar,
+    (_whole, scheme?: string, rest?: string, query?: string, kind?: string) =>
+      kind === undefined
+        ? `${scheme ?? ''}${rest ?? ''}${query === undefined ? '' : '?…'}`
+        : `${kind} …`,
+  );
+}
+
+/** The same for each text of a flat value, such as an event. */
+export function fieldsWithoutSecrets<T extends object>(value: T): T {
+  let clean = value;
+  for (const [key, field] of Object.entries(value)) {
+    if (typeof field !== 'string' || !suspicious.test(field)) continue;
+    if (clean === value) clean = { ...value };
+    Object.assign(clean, { [key]: withoutSecrets(field) });
+  }
+  return clean;
+}
