@@ -3,10 +3,11 @@ import { readFile } from 'node:fs/promises';
 import { describe, test } from 'node:test';
 import { parse } from 'yaml';
 import { runCli } from '../../src/cli/program.ts';
-import { configJsonSchema, type JsonSchema } from '../../src/config/json-schema.ts';
+import { configJsonSchema } from '../../src/config/json-schema.ts';
 import { referencePage } from '../../src/config/reference-page.ts';
 import { findSettings, settingsReference, settingText } from '../../src/config/reference.ts';
 import { allSettings } from '../../src/config/shape.ts';
+import { breaches } from '../kit/json-schema.ts';
 
 const configFolder = new URL('../../config/', import.meta.url);
 
@@ -20,27 +21,6 @@ async function run(...argv: string[]): Promise<{ exitCode: number; out: string; 
     serve: () => Promise.reject(new Error('nothing is to be served')),
   });
   return { exitCode, out, err };
-}
-
-/** Where `value` breaks `schema`, as far as editors look: types, names, enums. */
-function breaches(value: unknown, schema: JsonSchema, path = ''): string[] {
-  const types = [schema.type ?? []].flat();
-  const type = value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value;
-  const fits =
-    types.length === 0 ||
-    types.includes(type) ||
-    (types.includes('integer') && Number.isInteger(value));
-  if (!fits) return [`${path}: ${type} is not ${types.join(' or ')}`];
-  if (schema.enum !== undefined && !schema.enum.includes(value)) return [`${path}: not in enum`];
-  if (Array.isArray(value)) {
-    return value.flatMap((item, at) => breaches(item, schema.items ?? {}, `${path}[${at}]`));
-  }
-  if (type !== 'object') return [];
-  return Object.entries(value as object).flatMap(([key, child]) => {
-    const below = schema.properties?.[key] ?? schema.additionalProperties;
-    if (below === false || below === undefined) return [`${path}.${key}: not allowed`];
-    return breaches(child, below, `${path}.${key}`);
-  });
 }
 
 describe('the reference', () => {

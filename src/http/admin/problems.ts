@@ -62,3 +62,10 @@ function problemOf(error: FastifyError | Error): Problem | undefined {
   if (statusCode === undefined || statusCode >= 500) return undefined;
   return { title: error.message, status: statusCode };
 }
+
+/** Of a path that fastify refuses before any route sees it: broken escapes, parts that are too long. */
+export function refusalOf(error: FastifyError): Problem {
+  return error.statusCode === 414
+    ? { title: 'A part of the path is too long', status: 414 }
+    : { title: 'The path is not understood', status: 400, detail: 'check its %-escapes' };
+}

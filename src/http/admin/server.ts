@@ -16,7 +16,8 @@ import {
 import { z } from 'zod';
 import type { Observe } from '../../base/events.ts';
 import type { ReadinessAnswer } from '../../mirror/readiness.ts';
-import { answerProblems } from './problems.ts';
+import { describeProblems } from './description.ts';
+import { answerProblems, refusalOf, sendProblem } from './problems.ts';
 import { guard } from './security.ts';
 import { EventStreams } from './sse.ts';
 
@@ -66,6 +67,7 @@ export async function adminServer(parts: AdminParts): Promise<FastifyInstance> {
     forceCloseConnections: true,
     exposeHeadRoutes: true,
     bodyLimit: bodyBytesMax,
+    frameworkErrors: (error, _request, reply) => void sendProblem(reply, refusalOf(error)),
     routerOptions: { maxParamLength: parameterLengthMax, ignoreTrailingSlash: true },
   }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
@@ -85,6 +87,10 @@ export async function adminServer(parts: AdminParts): Promise<FastifyInstance> {
       ...(parts.token() === undefined ? {} : { security: [{ token: [] }] }),
     },
     transform: jsonSchemaTransform,
+    transformObject: (document) =>
+      'openapiObject' in document
+        ? describeProblems(document.openapiObject)
+        : document.swaggerObject,
   });
   await guard(app, parts);
   addHealth(app, parts);
