@@ -51,6 +51,8 @@ export interface App {
    * @throws ConfigError, or Error of a file that cannot be used; everything goes on as it was then
    */
   reload(next: Config): Promise<Reloaded>;
+  /** What happens to the process as a whole is stated here, as all else is. */
+  readonly observe: Observe;
   /**
    * Stops accepting, lets downloads end until the deadline (`registry.shutdownTimeout`), cuts the rest;
    * leaves nothing half done.
@@ -215,6 +217,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     mirror,
     counted: ready,
     reload: (next) => live.apply(next),
+    observe,
     close,
   };
 }

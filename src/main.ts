@@ -3,8 +3,10 @@ import module from 'node:module';
 import { constants } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import v8 from 'node:v8';
+import type { App } from './app.ts';
 import type { ConfigSource } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import type { Reloading } from './wiring/reloading.ts';
 
 /**
  * What the runtime has made of our code is kept beside the packages (not in a folder that all
@@ -38,29 +40,29 @@ function tuneRuntime(): void {
 
 /** Runs the server until SIGTERM or SIGINT; a second signal ends it at once. */
 async function serve(config: Config, source: ConfigSource): Promise<number> {
-  const [{ pino }, { startApp }, { Reloading }, { createLog, logObserver }, { prettyStream }] =
+  const [{ startApp }, { Reloading: Reloader }, { ServiceManager }, { logObserver, openLog }] =
     await Promise.all([
-      import('pino'),
       import('./app.ts'),
       import('./wiring/reloading.ts'),
+      import('./wiring/service-manager.ts'),
       import('./telemetry/log.ts'),
-      import('./telemetry/pretty.ts'),
     ]);
   const { readVersion } = await import('./cli/program.ts');
-  // Lines are collected and written in the background; the exit flushes what is left.
-  const stream = pino.destination({ fd: 1, sync: false, minLength: 4096 });
-  const flushing = setInterval(() => stream.flush(), 250);
-  const { format, level } = config.log;
-  const isPretty = format === 'pretty' || (format === 'auto' && process.stdout.isTTY);
-  const hasColours = process.stdout.isTTY && !process.env['NO_COLOR'];
-  const log = createLog(
-    level,
-    isPretty ? prettyStream((text) => stream.write(text), hasColours) : stream,
-  );
+  const { log, close: closeLog } = openLog(config.log, process.stdout, process.env);
   const observe = logObserver(log);
-  process.on('unhandledRejection', (error) => observe({ kind: 'bug', where: 'unhandled', error }));
+  let app: App | undefined;
+  let reloading: Reloading | undefined;
+  process.on('unhandledRejection', (error) => {
+    (app?.observe ?? observe)({ kind: 'bug', where: 'unhandled', error });
+  });
+  // From now on: a signal that comes while it starts is no less meant.
+  const stopped = nextSignal();
+  process.on('SIGHUP', () => void reloading?.reload('signal'));
+  const manager = new ServiceManager(process.env, (err) =>
+    log.warn({ err }, 'systemd could not be told; is systemd-notify in PATH?'),
+  );
   try {
-    const app = await startApp(config, {
+    app = await startApp(config, {
       env: process.env,
       observe,
       version: readVersion(),
@@ -75,11 +77,12 @@ async function serve(config: Config, source: ConfigSource): Promise<number> {
       { registry: app.registryUrl, admin: app.adminUrl, upstreams: [...config.upstreams.keys()] },
       `entrepot ${readVersion()} serves ${app.registryUrl}`,
     );
-    const reloading = new Reloading(source, app, observe);
-    process.on('SIGHUP', () => void reloading.reload('signal'));
+    await manager.ready(`serves ${app.registryUrl}`);
+    reloading = new Reloader(source, app);
     await reloading.start(config);
-    const signal = await nextSignal();
+    const signal = await stopped;
     await reloading.close();
+    void manager.stopping();
     log.info({ signal }, 'shutting down: running downloads may end, new ones are refused');
     for (const again of ['SIGTERM', 'SIGINT'] as const) {
       process.once(again, () => process.exit(128 + constants.signals[again]));
@@ -88,8 +91,8 @@ async function serve(config: Config, source: ConfigSource): Promise<number> {
     log.info({ cutConnections }, 'stopped');
     return 0;
   } finally {
-    clearInterval(flushing);
-    stream.flushSync();
+    manager.close();
+    closeLog();
   }
 }
 

@@ -1,6 +1,7 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
 import type { Event, Observe, RequestEvent } from '../base/events.ts';
 import { withoutSecrets } from '../base/secrets.ts';
+import { prettyStream } from './pretty.ts';
 import { errorTable, type ErrorCode } from '../oci/errors.ts';
 
 export type Log = Logger;
@@ -16,6 +17,30 @@ export function createLog(level: LogLevel, stream: DestinationStream): Log {
   const timestamp = pino.stdTimeFunctions.isoTime;
   const serializers = { err: errorFields };
   return pino({ level, base: null, timestamp, serializers }, stream);
+}
+
+/** Lines are collected and written in the background, this often or when there are enough of them. */
+const flushMs = 250;
+const flushBytes = 4096;
+
+/** The log of the server on the standard output. @returns `close` writes what is left */
+export function openLog(
+  { level, format }: { readonly level: LogLevel; readonly format: 'auto' | 'json' | 'pretty' },
+  stdout: { readonly isTTY?: boolean },
+  env: Readonly<Record<string, string | undefined>>,
+): { readonly log: Log; readonly close: () => void } {
+  const stream = pino.destination({ fd: 1, sync: false, minLength: flushBytes });
+  const flushing = setInterval(() => stream.flush(), flushMs);
+  const isTerminal = stdout.isTTY === true;
+  const isPretty = format === 'pretty' || (format === 'auto' && isTerminal);
+  const pretty = prettyStream((text) => stream.write(text), isTerminal && !env['NO_COLOR']);
+  return {
+    log: createLog(level, isPretty ? pretty : stream),
+    close: () => {
+      clearInterval(flushing);
+      stream.flushSync();
+    },
+  };
 }
 
 function errorFields(error: unknown): Record<string, unknown> {

@@ -39,6 +39,18 @@ const secondsBuckets = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300,
 ];
 
+/** Events that alerts are made of. */
+const alarming: readonly Event['kind'][] = [
+  'bug',
+  'config-refused',
+  'content-corrupt',
+  'names-failed',
+  'store-failed',
+];
+
+/** States in which a run does no more. */
+const ends: ReadonlySet<string> = new Set(['succeeded', 'partial', 'failed', 'cancelled']);
+
 type Children = Map<string, { observe(value: number): void }>;
 
 /**
@@ -54,6 +66,7 @@ export class Metrics {
   readonly #fillSeconds: Histogram<'result'>;
   readonly #children: Children = new Map();
   readonly #events: Counter<'event'>;
+  readonly #runs: Counter<'job_name' | 'state'>;
 
   constructor(sources: MetricSources) {
     this.#sources = sources;
@@ -80,6 +93,14 @@ export class Metrics {
       name: 'entrepot_events_total',
       help: 'What happened, by kind; rare things have no metric of their own',
       labelNames: ['event'],
+      registers: [this.#registry],
+    });
+    // An alert on what has never happened needs a number to compare with.
+    for (const event of alarming) this.#events.inc({ event }, 0);
+    this.#runs = new Counter({
+      name: 'entrepot_runs_total',
+      help: 'Runs of jobs that ended, by how they did',
+      labelNames: ['job_name', 'state'],
       registers: [this.#registry],
     });
     this.#addCounters();
@@ -117,6 +138,11 @@ export class Metrics {
             this.#fillSeconds.labels({ result: event.kind === 'fill-failed' ? 'failed' : 'ok' }),
           event.durationMs,
         );
+        return;
+      case 'run-changed':
+        if (ends.has(event.state)) {
+          this.#runs.inc({ job_name: event.job, state: event.state });
+        }
         return;
       default:
         this.#events.inc({ event: event.kind });

@@ -1,5 +1,4 @@
 import { resolve } from 'node:path';
-import type { Observe } from '../base/events.ts';
 import { ConfigError, type ConfigSource } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { FileWatch } from '../config/watch.ts';
@@ -8,16 +7,14 @@ import type { App } from '../app.ts';
 /** Reads the configuration anew when it is told to, or when a file has changed that it stands in or names. */
 export class Reloading {
   readonly #source: ConfigSource;
-  readonly #app: Pick<App, 'reload'>;
-  readonly #observe: Observe;
+  readonly #app: Pick<App, 'reload' | 'observe'>;
   readonly #watch = new FileWatch(() => void this.reload('file'));
   /** One after the other: the last that was read is the one in effect. */
   #turn: Promise<void> = Promise.resolve();
 
-  constructor(source: ConfigSource, app: Pick<App, 'reload'>, observe: Observe) {
+  constructor(source: ConfigSource, app: Pick<App, 'reload' | 'observe'>) {
     this.#source = source;
     this.#app = app;
-    this.#observe = observe;
   }
 
   /** @param config the one that the mirror was started with */
@@ -41,17 +38,17 @@ export class Reloading {
       const next = await this.#source.load();
       const { inEffect, atRestart } = await this.#app.reload(next);
       const changes = inEffect.length + atRestart.length;
-      this.#observe({ kind: 'config-read', trigger, changes });
+      this.#app.observe({ kind: 'config-read', trigger, changes });
       for (const change of inEffect) {
-        this.#observe({ kind: 'setting-changed', ...change, isInEffect: true });
+        this.#app.observe({ kind: 'setting-changed', ...change, isInEffect: true });
       }
       for (const change of atRestart) {
-        this.#observe({ kind: 'setting-changed', ...change, isInEffect: false });
+        this.#app.observe({ kind: 'setting-changed', ...change, isInEffect: false });
       }
       await this.#watch.watch(this.#filesOf(next));
     } catch (error) {
       const problems = error instanceof ConfigError ? error.message.split('\n') : [textOf(error)];
-      for (const problem of problems) this.#observe({ kind: 'config-refused', problem });
+      for (const problem of problems) this.#app.observe({ kind: 'config-refused', problem });
     }
   }
 

@@ -9,6 +9,7 @@ import { foreignCertificate, goodCertificate, testKey } from '../kit/certificate
 import { get } from '../kit/clients.ts';
 import { startEntrepotProcess, type EntrepotProcess } from '../kit/entrepot.ts';
 import { makeBlob, makeImage } from '../kit/images.ts';
+import { findFreePort } from '../kit/program.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
@@ -171,10 +172,14 @@ test('a change of the file is taken by itself, told setting by setting; a faulty
   upstream.add('library/app', image, '1');
   await using mirror = await startEntrepotProcess({
     config: {
-      admin: { listen: '127.0.0.1:0', token: { file: tokenFile } },
+      admin: { listen: `127.0.0.1:${await findFreePort()}`, token: { file: tokenFile } },
       upstreams: { 'docker.io': { urls: [upstream.url] } },
     },
   });
+  const metrics = async (token: string): Promise<string> => {
+    const headers = { authorization: `Bearer ${token}` };
+    return (await fetch(`${mirror.adminUrl}/metrics`, { headers })).text();
+  };
   const said = (text: string): Promise<true> =>
     until(`the log to say ${text}`, () => mirror.output().includes(text));
 
@@ -195,6 +200,7 @@ test('a change of the file is taken by itself, told setting by setting; a faulty
   await said('did you mean upstreams?');
   await said('storage.maxSize');
   assert.equal((await get(`${mirror.url}/v2/app/manifests/1`)).status, 200);
+  assert.match(await metrics('first'), /entrepot_events_total\{event="config-refused"\} 3/);
 
   await rewrite(mirror, (config) => {
     config['log'] = { level: 'info' };
@@ -204,6 +210,8 @@ test('a change of the file is taken by itself, told setting by setting; a faulty
   await said('"from":"debug","to":"info"');
   await writeFile(tokenFile, 'second\n');
   await said('"setting":"admin.token"');
+  assert.match(await metrics('first'), /token is missing or wrong/);
+  assert.match(await metrics('second'), /entrepot_events_total/);
   process.kill(mirror.pid, 'SIGHUP');
   await said('"trigger":"signal"');
 });
