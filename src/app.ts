@@ -6,6 +6,7 @@ import { listenText } from './config/scalars.ts';
 import type { Config } from './config/schema.ts';
 import { archiveRoutes } from './http/admin/archive-routes.ts';
 import { careRoutes } from './http/admin/care-routes.ts';
+import { clientRoutes } from './http/admin/client-routes.ts';
 import { runRoutes, runStarter } from './http/admin/run-routes.ts';
 import { syncRoutes } from './http/admin/sync-routes.ts';
 import { RegistryRoutes } from './http/registry-routes.ts';
@@ -126,6 +127,10 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
 
   const routes = new RegistryRoutes(mirror, observe);
   const registry = registryServer(routes, secrets.tls);
+  const registryUrl = (): string => {
+    const scheme = config.registry.tls === undefined ? 'http' : 'https';
+    return `${scheme}://${addressOf(registry.server.address(), config.registry.listen)}`;
+  };
   const scheduler = new Scheduler({ clock, observe, documents: names.documents });
   const site = new Site({
     config,
@@ -167,6 +172,10 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
       careRoutes(mirror.care, runStarter(scheduler)),
       archiveRoutes(mirror.archives),
       syncRoutes(feedOf(changes), site),
+      clientRoutes({
+        upstreams: () => mirror.upstreams().map((upstream) => upstream.registry),
+        registryUrl,
+      }),
     ],
   });
 
@@ -210,9 +219,8 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     await close();
     throw error;
   }
-  const scheme = config.registry.tls === undefined ? 'http' : 'https';
   return {
-    registryUrl: `${scheme}://${addressOf(registry.server.address(), config.registry.listen)}`,
+    registryUrl: registryUrl(),
     adminUrl: `http://${addressOf(admin.server.server.address(), config.admin.listen)}`,
     mirror,
     counted: ready,

@@ -15,6 +15,7 @@ const allowed: Record<string, { folders: string[]; packages: string[] }> = {
   oci: { folders: [], packages: [] },
   base: { folders: [], packages: [] },
   api: { folders: ['oci', 'base'], packages: ['zod'] },
+  clients: { folders: [], packages: [] },
   store: { folders: ['oci', 'base'], packages: ['keyv', 'lru-cache'] },
   upstream: { folders: ['oci', 'base'], packages: ['undici'] },
   mirror: {
@@ -24,7 +25,7 @@ const allowed: Record<string, { folders: string[]; packages: string[] }> = {
   access: { folders: ['oci', 'base'], packages: [] },
   schedule: { folders: ['oci', 'base', 'mirror'], packages: ['croner'] },
   http: {
-    folders: ['oci', 'base', 'api', 'mirror', 'access', 'schedule'],
+    folders: ['oci', 'base', 'api', 'clients', 'mirror', 'access', 'schedule'],
     packages: [
       'fastify',
       'fastify-type-provider-zod',
@@ -38,12 +39,15 @@ const allowed: Record<string, { folders: string[]; packages: string[] }> = {
   },
   telemetry: { folders: ['oci', 'base'], packages: ['pino', 'prom-client'] },
   config: { folders: ['oci', 'base'], packages: ['zod', 'yaml'] },
-  cli: { folders: ['oci', 'base', 'api', 'config'], packages: ['commander', 'cli-table3', 'yaml'] },
+  cli: {
+    folders: ['oci', 'base', 'api', 'clients', 'config'],
+    packages: ['commander', 'cli-table3', 'yaml'],
+  },
   dashboard: { folders: ['api'], packages: ['preact', '@preact/signals', 'uplot'] },
 };
 
 /** These are values and arithmetic: they reach for nothing, not even Node's own modules. */
-const pureFolders = new Set(['oci', 'base']);
+const pureFolders = new Set(['oci', 'base', 'clients']);
 
 const sources = readdirSync(sourceFolder, { recursive: true, encoding: 'utf8' })
   .filter((path) => /\.tsx?$/.test(path))

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { ClientConfig } from '../../src/api/clients.ts';
 import type { Stats } from '../../src/api/stats.ts';
 import { get } from '../kit/clients.ts';
 import { makeBlob, makeImage } from '../kit/images.ts';
@@ -224,6 +225,25 @@ test('events are streamed as they happen', async () => {
   }
   assert.match(text, /event: request\ndata: \{.*"repository":"docker\.io\/library\/app"/);
   leave.abort();
+});
+
+test('the files of clients name the mirror as they reach it', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream });
+
+  const asReached = await json<ClientConfig>(mirror, '/api/v1/client-config/docker');
+  const asTold = await json<ClientConfig>(
+    mirror,
+    '/api/v1/client-config/podman?mirror=https%3A%2F%2Fmirror.example',
+  );
+
+  assert.equal(asReached.mirror, mirror.url);
+  assert.match(asReached.files[0]!.text, new RegExp(`"${mirror.url}"`));
+  assert.match(asTold.files[0]!.text, /location = "mirror\.example\/docker\.io"\ninsecure = false/);
+  assert.equal((await ask(mirror, '/api/v1/client-config/emacs')).status, 400);
+  const bad = await ask(mirror, '/api/v1/client-config/docker?mirror=nowhere');
+  assert.equal(bad.status, 400);
+  assert.match(await bad.text(), /«nowhere» is no address/);
 });
 
 test('what flows is counted as it flows, and told once a second', async () => {
