@@ -1,5 +1,14 @@
 import { useEffect, useRef } from 'preact/hooks';
 import { Header } from './header.tsx';
+import { ContentPage } from './pages/content/content-page.tsx';
+import { ManifestPage } from './pages/content/manifest-page.tsx';
+import { RepositoryPage } from './pages/content/repository-page.tsx';
+import { JobsPage } from './pages/jobs/jobs-page.tsx';
+import { RunPage } from './pages/jobs/run-page.tsx';
+import { SetUpPage } from './pages/set-up-page.tsx';
+import { SettingsPage } from './pages/settings-page.tsx';
+import { SitesPage } from './pages/sites-page.tsx';
+import { UpstreamsPage } from './pages/upstreams-page.tsx';
 import { OverviewPage } from './pages/overview/overview-page.tsx';
 import { NotFoundPage } from './pages/not-found-page.tsx';
 import { UnlockPage } from './pages/unlock-page.tsx';
@@ -53,7 +62,28 @@ function Page({ place }: { readonly place: Place }) {
   switch (place.page) {
     case '':
       return <OverviewPage />;
+    case 'content':
+      return <ContentPages parts={place.parts} />;
+    case 'upstreams':
+      return <UpstreamsPage />;
+    case 'jobs': {
+      const [id] = place.parts;
+      return id === undefined ? <JobsPage /> : <RunPage id={id} />;
+    }
+    case 'sites':
+      return <SitesPage />;
+    case 'settings':
+      return <SettingsPage />;
+    case 'set-up':
+      return <SetUpPage />;
     default:
       return <NotFoundPage />;
   }
+}
+
+function ContentPages({ parts }: { readonly parts: readonly string[] }) {
+  const [name, digest] = parts;
+  if (name === undefined) return <ContentPage />;
+  if (digest === undefined) return <RepositoryPage name={name} />;
+  return <ManifestPage name={name} digest={digest} />;
 }

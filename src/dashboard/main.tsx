@@ -3,6 +3,8 @@ import 'uplot/dist/uPlot.min.css';
 import './styles/theme.css';
 import './styles/layout.css';
 import './styles/parts.css';
+import './styles/controls.css';
+import './styles/tables.css';
 import './styles/pages.css';
 import { App } from './app.tsx';
 import { AdminApi } from './session/admin-api.ts';

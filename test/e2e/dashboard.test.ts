@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import type { Page } from 'playwright-core';
+import type { PageOf } from '../../src/api/common.ts';
+import type { Run } from '../../src/api/runs.ts';
 import { buildDashboard, openTab } from '../kit/browser.ts';
 import { get } from '../kit/clients.ts';
 import { startEntrepotProcess, type EntrepotProcess } from '../kit/entrepot.ts';
-import { makeBlob } from '../kit/images.ts';
-import { requireProgram } from '../kit/program.ts';
+import { makeBlob, makeImage, makeIndex } from '../kit/images.ts';
+import { findFreePort, requireProgram } from '../kit/program.ts';
 import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
 import { until } from '../kit/wait-for.ts';
 
@@ -90,4 +92,216 @@ test('the overview moves while a pull of 1 GiB runs', { timeout }, async (t) => 
 /** What stands below the name of a figure. */
 function figure(page: Page, name: string): Promise<string> {
   return page.locator(`dt:text-is("${name}") + dd strong`).innerText();
+}
+
+const image = makeImage({ seed: 'shown', layers: [300_000, 20_000] });
+const other = makeImage({ seed: 'shown too', layers: [10_000], platform: 'linux/arm64/v8' });
+
+/** A mirror with something on every page: content, a pin, a run that failed, an upstream that is away. */
+async function startShown(upstream: ScriptedRegistry): Promise<EntrepotProcess> {
+  upstream.add('library/shown', makeIndex([image, other]), '1');
+  upstream.add('team/a-name/of-many/parts/and-more-than-a-narrow-screen/has-room-for', other, 'v1');
+  const mirror = await startEntrepotProcess({
+    config: {
+      storage: { minFree: '0' },
+      upstreams: {
+        'docker.io': { urls: [upstream.url] },
+        'ghcr.io': { urls: [`http://127.0.0.1:${await findFreePort()}`] },
+      },
+      prewarm: [{ name: 'gone', images: ['docker.io/library/none:1'] }],
+    },
+  });
+  const ask = (path: string, body?: unknown): Promise<Response> =>
+    fetch(`${mirror.adminUrl}/api/v1/${path}`, {
+      method: 'POST',
+      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: jsonHeaders }),
+    });
+  await ask('prewarm', { images: ['docker.io/library/shown:1'] });
+  await get(
+    `${mirror.url}/v2/team/a-name/of-many/parts/and-more-than-a-narrow-screen/has-room-for/manifests/v1`,
+  );
+  await ask('jobs/prewarm:gone/run');
+  await until('both runs to end', async () => {
+    const { items } = await list<Run>(mirror, 'runs');
+    return items.length === 2 && items.every(({ endedAt }) => endedAt !== null);
+  });
+  await ask('pins', { reference: 'docker.io/library/shown:1' });
+  return mirror;
+}
+
+const jsonHeaders = { 'Content-Type': 'application/json' };
+
+async function list<T>(mirror: EntrepotProcess, path: string): Promise<PageOf<T>> {
+  return (await (await fetch(`${mirror.adminUrl}/api/v1/${path}`)).json()) as PageOf<T>;
+}
+
+for (const { locale, lang, widthPx, colorScheme, title } of [
+  { locale: 'en-GB', lang: 'en', widthPx: 1280, colorScheme: 'light', title: /^Overview/ },
+  { locale: 'zh-CN', lang: 'zh-CN', widthPx: 380, colorScheme: 'dark', title: /^概览/ },
+] as const) {
+  test(
+    `every page opens without a complaint and fits: ${locale}, ${widthPx} px, ${colorScheme}`,
+    { timeout },
+    async (t) => {
+      if (!requireProgram(t, 'chromium')) return;
+      await using upstream = await startScriptedRegistry();
+      await using mirror = await startShown(upstream);
+      const [run] = (await list<Run>(mirror, 'runs')).items;
+      await using tab = await openTab({ locale, widthPx, colorScheme });
+      const { page } = tab;
+      const shown = 'content/docker.io%2Flibrary%2Fshown';
+
+      await page.goto(mirror.adminUrl);
+      await page.locator('dl').first().waitFor();
+      assert.match(await page.title(), title);
+      assert.equal(await page.locator('html').getAttribute('lang'), lang);
+      const headings = new Set<string>();
+      for (const [place, sign] of [
+        ['', 'role=meter'],
+        ['content', 'text=docker.io/library/shown'],
+        [shown, 'text=★'],
+        [`${shown}/${makeIndex([image, other]).manifest.digest}`, 'text=linux/arm64/v8'],
+        [`${shown}/${image.manifest.digest}`, 'text=application/vnd.oci.image.config.v1+json'],
+        ['upstreams', 'text=ghcr.io'],
+        ['jobs', 'text=prewarm:gone'],
+        [`jobs/${run!.id}`, 'role=log'],
+        ['sites', 'main .empty'],
+        ['settings', 'text=shutdownTimeout'],
+        ['set-up', 'text=registry-mirrors'],
+        ['nowhere', 'main a'],
+      ] as const) {
+        await page.goto(`${mirror.adminUrl}/#/${place}`);
+        await page.locator(sign).first().waitFor();
+        const scrollWidth = await page.evaluate('document.documentElement.scrollWidth');
+        assert.equal(scrollWidth, widthPx, `${place} is as wide as the window`);
+        assert.equal(await page.locator('main > .notice.bad').count(), 0, place);
+        headings.add(await page.locator('h1').innerText());
+      }
+
+      assert.ok(headings.size >= 11, [...headings].join(', '));
+      assert.deepEqual(tab.complaints, []);
+      assert.deepEqual([...tab.hosts], [new URL(mirror.adminUrl).host]);
+    },
+  );
+}
+
+test(
+  'an image is fetched and purged by clicking; what goes is shown before',
+  { timeout },
+  async (t) => {
+    if (!requireProgram(t, 'chromium')) return;
+    await using upstream = await startScriptedRegistry();
+    upstream.add('library/shown', image, '1');
+    await using mirror = await startFor(upstream);
+    await using tab = await openTab();
+    const { page } = tab;
+    await page.goto(mirror.adminUrl);
+
+    await page.getByRole('link', { name: 'Content', exact: true }).click();
+    await page.getByRole('textbox', { name: 'Images' }).fill('docker.io/library/shown:1');
+    await page.getByRole('button', { name: 'Fetch' }).click();
+    await page.getByText('succeeded').waitFor();
+    assert.equal(upstream.bytesSent(image.layers[0]!.digest), image.layers[0]!.bytes.length);
+
+    await page.getByRole('link', { name: 'docker.io/library/shown' }).click();
+    await page.getByRole('button', { name: 'Purge docker.io/library/shown:1' }).click();
+    const dialog = page.getByRole('dialog', { name: 'Purge docker.io/library/shown:1' });
+    await dialog.getByText('Would remove: tags 1, objects 4').waitFor();
+    assert.equal((await list(mirror, 'repositories')).items.length, 1, 'nothing is gone yet');
+    await dialog.getByRole('button', { name: 'Purge now' }).click();
+    await dialog.getByText('Removed: tags 1, objects 4').waitFor();
+    await dialog.getByRole('button', { name: 'Close' }).click();
+
+    await page.getByText('No tag is cached.').waitFor();
+    assert.equal((await list(mirror, 'repositories')).items.length, 0);
+    assert.equal((await list(mirror, 'blobs')).items.length, 0);
+    assert.deepEqual(tab.complaints, []);
+  },
+);
+
+test('a run is followed and cancelled by clicking', { timeout }, async (t) => {
+  if (!requireProgram(t, 'chromium')) return;
+  await using upstream = await startScriptedRegistry({ rateBytesPerSecond: 100_000 });
+  upstream.add('library/slow', makeImage({ seed: 'slow', layers: [50_000_000] }), '1');
+  await using mirror = await startFor(upstream);
+  await using tab = await openTab();
+  const { page } = tab;
+  await page.goto(`${mirror.adminUrl}/#/content`);
+  await page.getByRole('textbox', { name: 'Images' }).fill('docker.io/library/slow:1');
+  await page.getByRole('button', { name: 'Fetch' }).click();
+
+  await page.getByRole('link', { name: 'Follow it' }).click();
+  await page.getByRole('progressbar', { name: 'prewarm' }).waitFor();
+  await page.getByRole('button', { name: 'Cancel the run of prewarm' }).click();
+
+  await page.getByText('cancelled').first().waitFor();
+  const [run] = (await list<Run>(mirror, 'runs')).items;
+  assert.equal(run?.state, 'cancelled');
+  assert.deepEqual(tab.complaints, []);
+});
+
+test('a token is asked for, tried, and kept in the tab alone', { timeout }, async (t) => {
+  if (!requireProgram(t, 'chromium')) return;
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startEntrepotProcess({
+    config: {
+      admin: { token: { env: 'ADMIN_TOKEN' } },
+      storage: { minFree: '0' },
+      upstreams: { 'docker.io': { urls: [upstream.url] } },
+    },
+    env: { ADMIN_TOKEN: 'open-sesame' },
+  });
+  await using tab = await openTab();
+  const { page } = tab;
+  await page.goto(mirror.adminUrl);
+
+  await page.getByLabel('Token').fill('wrong');
+  await page.getByRole('button', { name: 'Unlock' }).click();
+  await page.getByText('The mirror does not take this token.').waitFor();
+  await page.getByLabel('Token').fill('open-sesame');
+  await page.getByRole('button', { name: 'Unlock' }).click();
+  await page.getByText('Hit ratio').waitFor();
+  await page.reload();
+  await page.getByText('Hit ratio').waitFor();
+
+  assert.equal(await page.evaluate('JSON.stringify(localStorage)'), '{}');
+  assert.match(String(await page.evaluate('JSON.stringify(sessionStorage)')), /open-sesame/);
+});
+
+test(
+  'it is used by keyboard: a skip link first, the heading after a link',
+  { timeout },
+  async (t) => {
+    if (!requireProgram(t, 'chromium')) return;
+    await using upstream = await startScriptedRegistry();
+    await using mirror = await startFor(upstream);
+    await using tab = await openTab();
+    const { page } = tab;
+    await page.goto(mirror.adminUrl);
+    await page.getByText('Hit ratio').waitFor();
+
+    await page.keyboard.press('Tab');
+    assert.equal(await focused(page), 'Skip to the content');
+    await page.keyboard.press('Enter');
+    assert.match(await focused(page), /^Overview/);
+    await page.getByRole('link', { name: 'Jobs' }).focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { level: 1, name: 'Jobs' }).waitFor();
+    await until('the heading to be focused', async () => (await focused(page)) === 'Jobs');
+
+    await page.getByLabel('Language').selectOption('zh');
+    await page.getByRole('heading', { level: 1, name: '任务' }).waitFor();
+    await page.getByLabel('配色').selectOption('dark');
+    const ground = await page.evaluate(
+      'getComputedStyle(document.documentElement).backgroundColor',
+    );
+    assert.equal(ground, 'rgb(16, 20, 22)');
+    await page.reload();
+    await page.getByRole('heading', { level: 1, name: '任务' }).waitFor();
+  },
+);
+
+/** The text of what has the focus. */
+async function focused(page: Page): Promise<string> {
+  return String(await page.evaluate('document.activeElement.innerText'));
 }

@@ -135,6 +135,7 @@ test('every endpoint of /openapi.json answers by its own schema', async () => {
     'GET /api/v1/manifests/{digest}': { path: `/api/v1/manifests/${image.manifest.digest}` },
     'GET /api/v1/runs/{id}': { path: `/api/v1/runs/${id}` },
     'GET /api/v1/runs/{id}/events': { path: `/api/v1/runs/${id}/events` },
+    'GET /api/v1/client-config/{client}': { path: '/api/v1/client-config/docker' },
     'GET /api/v1/export': { path: `/api/v1/export?ref=${encodeURIComponent(`${app}:1`)}` },
     'PUT /api/v1/log-level': { body: { level: 'debug' } },
     'POST /api/v1/prewarm': { body: { images: [`${app}:1`] }, status: 202 },

@@ -29,3 +29,12 @@ export function Empty({ children }: { readonly children: ComponentChildren }) {
 export function Loading() {
   return <p class="empty">{useText().common.loading}</p>;
 }
+
+/** What was done. */
+export function DoneNotice({ children }: { readonly children: ComponentChildren }) {
+  return (
+    <div class="notice good" role="status">
+      {children}
+    </div>
+  );
+}

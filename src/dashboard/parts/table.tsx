@@ -14,7 +14,7 @@ export function Table<T>(props: {
   readonly caption: string;
   readonly columns: readonly Column<T>[];
   readonly rows: readonly T[];
-  readonly rowKey: (row: T) => string;
+  readonly rowKey: (row: T, at: number) => string;
 }) {
   const { caption, columns, rows, rowKey } = props;
   return (
@@ -31,8 +31,8 @@ export function Table<T>(props: {
           </tr>
         </thead>
         <tbody>
-          {rows.map((row) => (
-            <tr key={rowKey(row)}>
+          {rows.map((row, at) => (
+            <tr key={rowKey(row, at)}>
               {columns.map((column) => (
                 <Cell key={column.title} column={column} row={row} />
               ))}

@@ -48,6 +48,11 @@ export class AdminApi {
   }
 
   /** @throws ApiError */
+  put<T>(path: string, options: AskOptions = {}): Promise<T> {
+    return this.#ask('PUT', path, options);
+  }
+
+  /** @throws ApiError */
   delete<T>(path: string, options: AskOptions = {}): Promise<T> {
     return this.#ask('DELETE', path, options);
   }

@@ -58,7 +58,7 @@ export function OverviewPage() {
       <PageTitle>{text.overview.title}</PageTitle>
       <AttentionList items={items} />
       <Figures stats={stats} />
-      <ThroughputPanel />
+      <ThroughputPanel uptimeSeconds={stats.uptimeSeconds} />
       <FillsPanel fills={stats.fills} />
       <div class="beside">
         <div class="stack">

@@ -26,12 +26,15 @@ interface Flow {
 /** What the live picture shows. */
 const liveSeconds = 300;
 
+/** A server that runs for less has little to show but what happens now. */
+const historySeconds = 600;
+
 const lookMs = 10_000;
 
 /** What goes to clients and what comes from upstreams, over time. */
-export function ThroughputPanel() {
+export function ThroughputPanel({ uptimeSeconds }: { readonly uptimeSeconds: number }) {
   const text = useText().overview;
-  const chosen = useSignal<Window>('live');
+  const chosen = useSignal<Window>(uptimeSeconds < historySeconds ? 'live' : '1h');
   return (
     <Panel
       title={text.throughput}

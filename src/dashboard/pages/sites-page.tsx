@@ -1,0 +1,191 @@
+import type { Run } from '../../api/runs.ts';
+import type { SyncStatus, SyncVerification } from '../../api/sync.ts';
+import { useSignal } from '@preact/signals';
+import { Badge } from '../parts/badge.tsx';
+import { ShortDigest } from '../parts/digest.tsx';
+import { Loaded } from '../parts/loaded.tsx';
+import { Moment } from '../parts/moment.tsx';
+import { DoneNotice, Empty, ErrorNotice } from '../parts/notices.tsx';
+import { PageTitle } from '../parts/page-title.tsx';
+import { Panel } from '../parts/panel.tsx';
+import { Table } from '../parts/table.tsx';
+import { useAction } from '../session/action.ts';
+import { useFormat, useSession, useText } from '../session/context.tsx';
+import { useResource } from '../session/resource.ts';
+import { linkTo } from '../session/route.ts';
+
+type Rule = SyncStatus['items'][number];
+
+const lookMs = 5_000;
+
+const tones = { ok: 'good', behind: 'warn', failing: 'bad', unknown: 'calm' } as const;
+
+/** How far this site is behind its primary. */
+export function SitesPage() {
+  const { api } = useSession();
+  const { sites: text, common } = useText();
+  const sync = useResource('sync', (signal) => api.get<SyncStatus>('sync', { signal }), lookMs);
+  return (
+    <>
+      <PageTitle>{text.title}</PageTitle>
+      <Loaded of={sync}>
+        {(status) =>
+          status.primary === null ? (
+            <Panel title={status.site ?? text.site}>
+              <Empty>{text.alone}</Empty>
+            </Panel>
+          ) : (
+            <>
+              <Panel title={status.site ?? text.site}>
+                <dl class="facts">
+                  <div>
+                    <dt>{text.primary}</dt>
+                    <dd>{status.primary}</dd>
+                  </div>
+                  <div>
+                    <dt>{text.answered}</dt>
+                    <dd>
+                      {status.primaryAnsweredAt === null ? (
+                        common.never
+                      ) : (
+                        <Moment at={status.primaryAnsweredAt} />
+                      )}
+                    </dd>
+                  </div>
+                </dl>
+              </Panel>
+              <RulesPanel rules={status.items} refresh={sync.refresh} />
+              <VerifyPanel />
+            </>
+          )
+        }
+      </Loaded>
+    </>
+  );
+}
+
+function RulesPanel(props: { readonly rules: readonly Rule[]; readonly refresh: () => void }) {
+  const { api } = useSession();
+  const { sites: text, common } = useText();
+  const format = useFormat();
+  const action = useAction();
+  const start = (name: string): void =>
+    action.run(async () => {
+      const { id } = await api.post<Run>(`sync/${encodeURIComponent(name)}`);
+      location.hash = linkTo('jobs', id);
+    });
+  const columns = [
+    { title: text.rule, isHead: true, cell: ({ name }: Rule) => name },
+    {
+      title: common.state,
+      cell: ({ state, lastError }: Rule) => (
+        <>
+          <Badge tone={tones[state]}>{text.states[state]}</Badge>
+          {lastError !== null && <small> {lastError}</small>}
+        </>
+      ),
+    },
+    {
+      title: text.lag,
+      cell: ({ lagChanges, lagSeconds }: Rule) =>
+        lagChanges === null && lagSeconds === null
+          ? common.unknown
+          : text.lagText(format.count(lagChanges ?? 0), format.duration(lagSeconds ?? 0)),
+    },
+    { title: text.lastSuccess, cell: ({ lastSuccessAt }: Rule) => <Moment at={lastSuccessAt} /> },
+    { title: text.repositories, cell: ({ repositories }: Rule) => repositories.join(', ') },
+    {
+      title: text.when,
+      cell: ({ schedule, follows }: Rule) => (
+        <>
+          {schedule !== null && <code>{schedule}</code>} {follows && text.follows}
+        </>
+      ),
+    },
+    {
+      title: text.sync,
+      isNumber: true,
+      cell: ({ name }: Rule) => (
+        <button
+          type="button"
+          class="small"
+          disabled={action.isBusy}
+          aria-label={text.syncRule(name)}
+          onClick={() => start(name)}
+        >
+          {text.sync}
+        </button>
+      ),
+    },
+  ];
+  return (
+    <Panel title={text.rules}>
+      {action.error !== undefined && <ErrorNotice error={action.error} retry={props.refresh} />}
+      {props.rules.length === 0 ? (
+        <Empty>{text.noRules}</Empty>
+      ) : (
+        <Table
+          caption={text.rules}
+          columns={columns}
+          rows={props.rules}
+          rowKey={({ name }) => name}
+        />
+      )}
+    </Panel>
+  );
+}
+
+function VerifyPanel() {
+  const { api } = useSession();
+  const text = useText().sites;
+  const format = useFormat();
+  const action = useAction();
+  const found = useSignal<SyncVerification | undefined>(undefined);
+  type Difference = SyncVerification['items'][number];
+  const side = (digest: string | null) => (digest === null ? '–' : <ShortDigest digest={digest} />);
+  const columns = [
+    { title: text.rule, cell: ({ rule }: Difference) => rule },
+    {
+      title: text.tag,
+      isHead: true,
+      cell: ({ repository, tag }: Difference) => `${repository}:${tag}`,
+    },
+    { title: text.here, cell: ({ here }: Difference) => side(here) },
+    { title: text.there, cell: ({ there }: Difference) => side(there) },
+  ];
+  return (
+    <Panel
+      title={text.verify}
+      aside={
+        <button
+          type="button"
+          disabled={action.isBusy}
+          onClick={() =>
+            action.run(async () => {
+              found.value = await api.get<SyncVerification>('sync/verify');
+            })
+          }
+        >
+          {action.isBusy ? text.verifying : text.verify}
+        </button>
+      }
+    >
+      <p class="detail">{text.verifyExplain}</p>
+      {action.error !== undefined && <ErrorNotice error={action.error} />}
+      {found.value?.isEqual === true && <DoneNotice>{text.equal}</DoneNotice>}
+      {found.value?.isEqual === false && (
+        <>
+          <p class="notice warn" role="status">
+            {text.differences(format.count(found.value.items.length))}
+          </p>
+          <Table
+            caption={text.verify}
+            columns={columns}
+            rows={found.value.items}
+            rowKey={({ rule, repository, tag }) => `${rule} ${repository}:${tag}`}
+          />
+        </>
+      )}
+    </Panel>
+  );
+}
