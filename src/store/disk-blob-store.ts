@@ -185,6 +185,11 @@ export class DiskBlobStore implements BlobStore {
       startHash: () => this.#hashing.start(algorithmOf(digest), partial.file.fd),
       partial,
       filled: before?.filled ?? [],
+      setAside: async (filled) => {
+        if (!ingest.hasSize) return false;
+        const record = { digest, sizeBytes: ingest.sizeBytes, filled };
+        return this.#partials.setAside(partial, record, this.#clock.monotonicMs());
+      },
       publish: (crcs) =>
         this.#publish(digest, { sizeBytes: ingest.sizeBytes, crcs }, partial, open),
     });

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { Intervals, type ByteRange } from '../base/intervals.ts';
 import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
-import { MirrorError } from '../oci/errors.ts';
+import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import type { Lease, Reader } from '../base/reader.ts';
 import { movingBytes, type ChunkCache } from './chunk-cache.ts';
 import type { Content } from './content.ts';
@@ -39,6 +39,7 @@ export class Ingest implements Content {
   readonly #startHash: () => HashRun;
   readonly #partial: PartialFile;
   readonly #publish: (crcs: Uint32Array) => Promise<void>;
+  readonly #setAside: (written: readonly ByteRange[]) => Promise<boolean>;
   /** Readable now, from memory or from the file. */
   readonly #filled = new Intervals();
   /** Written to the file. */
@@ -63,6 +64,8 @@ export class Ingest implements Content {
     readonly partial: PartialFile;
     /** What of it an earlier process has brought; it is hashed with the rest. */
     readonly filled: readonly ByteRange[];
+    /** Keeps what is written for the next attempt; false when it is not worth it. */
+    readonly setAside: (written: readonly ByteRange[]) => Promise<boolean>;
     /** Syncs and renames; is told the CRC-32 of each chunk. */
     readonly publish: (crcs: Uint32Array) => Promise<void>;
   }) {
@@ -72,6 +75,7 @@ export class Ingest implements Content {
     this.#startHash = parts.startHash;
     this.#partial = parts.partial;
     this.#publish = parts.publish;
+    this.#setAside = parts.setAside;
     for (const { start, end } of parts.filled) {
       this.#filled.add(start, end);
       this.#written.add(start, end);
@@ -182,9 +186,11 @@ export class Ingest implements Content {
     this.#failure = error;
     this.#sizeKnown.reject(error);
     this.#wakeAll();
-    await Promise.allSettled(this.#flushes);
+    const flushed = await Promise.allSettled(this.#flushes);
     await this.#hash?.cancel().catch(() => {});
-    await this.#partial.discard();
+    const isSound = isOfUpstream(error) && flushed.every(({ status }) => status === 'fulfilled');
+    const isKept = isSound && (await this.#setAside(this.#written.toArray()).catch(() => false));
+    if (!isKept) await this.#partial.discard();
     this.#open.release();
     this.#settle.reject(error);
   }
@@ -317,6 +323,11 @@ export class Ingest implements Content {
   #wakeAll(): void {
     for (const waiter of this.#waiters) waiter.wake();
   }
+}
+
+/** The bytes that came are as good as any: only the rest did not come. */
+function isOfUpstream(error: unknown): boolean {
+  return isMirrorError(error, 'UPSTREAM_UNAVAILABLE') || isMirrorError(error, 'UPSTREAM_LIMITED');
 }
 
 /** Of at most one chunk, here and now. */

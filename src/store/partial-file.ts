@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Intervals } from '../base/intervals.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Disk, DiskFile } from './disk.ts';
-import { recordPathOf, writeRecord } from './partials.ts';
+import { recordPathOf, writeRecord, type PartialRecord } from './partials.ts';
 import type { Reservation } from './space.ts';
 
 /** A smaller blob is fetched anew after a crash. */
@@ -65,6 +65,17 @@ export class PartialFile {
   async publish(target: string): Promise<void> {
     await this.#disk.rename(this.path, target);
     if (this.#hasRecord) await this.#disk.unlink(recordPathOf(this.path)).catch(() => {});
+  }
+
+  /** Moves it to where it waits for the next attempt, with what is known of it. */
+  async moveTo(target: string, record: PartialRecord): Promise<void> {
+    await this.file.datasync();
+    await writeRecord(this.#disk, target, record);
+    if (this.path !== target) {
+      await this.#disk.rename(this.path, target);
+      if (this.#hasRecord) await this.#disk.unlink(recordPathOf(this.path)).catch(() => {});
+    }
+    this.#hasRecord = true;
   }
 
   /** Throws it away and gives back its space; what cannot be removed is counted until the next start. */

@@ -5,6 +5,7 @@ import { Intervals } from '../base/intervals.ts';
 import { algorithmOf, encodedOf, findDigest, type Digest } from '../oci/digest.ts';
 import { chunkBytes } from './chunk-cache.ts';
 import type { Disk } from './disk.ts';
+import type { PartialFile } from './partial-file.ts';
 import type { Reservation, Space } from './space.ts';
 
 /** With less than this on the disk, a download begins anew. */
@@ -15,6 +16,9 @@ const partialsMax = 64;
 
 /** What nobody has asked for within this time of its last byte is thrown away. */
 const maxAgeMs = 24 * 3_600_000;
+
+/** One that upstream broke off in this process waits so long for the next attempt. */
+const setAsideMs = 3_600_000;
 
 /** Longer than the record of any blob: an interval is some 30 bytes, and there are a few dozen. */
 const recordBytesMax = 64 * 1024;
@@ -27,10 +31,12 @@ export interface PartialRecord {
   readonly filled: readonly ByteRange[];
 }
 
-/** A growing file of an earlier process, and the space that it has. */
+/** A growing file that was left, and the space that it has. */
 export interface Partial extends PartialRecord {
   readonly path: string;
   readonly reservation: Reservation;
+  /** When this process set it aside, by the monotonic clock; undefined for one of an earlier process. */
+  readonly sinceMs?: number;
 }
 
 /** Beside the data, as JSON. */
@@ -56,7 +62,8 @@ export async function writeRecord(
 }
 
 /**
- * Downloads that an earlier process left unfinished and that are worth going on with, in
+ * Downloads that an earlier process left unfinished, or upstream broke off, and that are worth going on
+ * with, in
  * `<folder>/partials/<algorithm>-<hex>`. Nothing in them is trusted: the digest of the whole decides.
  */
 export class Partials {
@@ -77,6 +84,27 @@ export class Partials {
     const first = partial?.filled[0];
     if (partial === undefined || first === undefined) return undefined;
     return { start: first.start === 0 ? first.end : 0, end: partial.sizeBytes };
+  }
+
+  /**
+   * Takes over a download that upstream broke off.
+   * @returns false, with nothing done, when it is not worth it or there is no place
+   */
+  async setAside(partial: PartialFile, record: PartialRecord, nowMs: number): Promise<boolean> {
+    await this.#dropOld(nowMs);
+    const { digest, filled } = record;
+    const isWorthIt = bytesOf(filled) >= worthBytes && this.#kept.size < partialsMax;
+    if (!isWorthIt || this.#kept.has(digest)) return false;
+    const target = this.#pathOf(digest);
+    await this.#disk.makeFolder(this.#folder);
+    await partial.moveTo(target, record);
+    this.#kept.set(digest, {
+      ...record,
+      path: target,
+      reservation: partial.reservation,
+      sinceMs: nowMs,
+    });
+    return true;
   }
 
   /** Hands one over, for going on with it; of another size than expected it is thrown away. */
@@ -139,10 +167,23 @@ export class Partials {
     return { resumable: this.#kept.size, removed: found - this.#kept.size };
   }
 
+  #pathOf(digest: Digest): string {
+    return path.join(this.#folder, `${algorithmOf(digest)}-${encodedOf(digest)}`);
+  }
+
+  /** Nobody came back for them while the process ran; their space is for others. */
+  async #dropOld(nowMs: number): Promise<void> {
+    for (const [digest, partial] of this.#kept) {
+      if (partial.sinceMs === undefined || nowMs - partial.sinceMs < setAsideMs) continue;
+      this.#kept.delete(digest);
+      await this.discard(partial);
+    }
+  }
+
   async #keep(file: string, record: PartialRecord): Promise<boolean> {
     const { digest, sizeBytes, filled } = record;
-    const target = path.join(this.#folder, `${algorithmOf(digest)}-${encodedOf(digest)}`);
-    const onDiskBytes = filled.reduce((sum, { start, end }) => sum + end - start, 0);
+    const target = this.#pathOf(digest);
+    const onDiskBytes = bytesOf(filled);
     let reservation: Reservation | undefined;
     try {
       reservation = await this.#space.reserve(sizeBytes, onDiskBytes);
@@ -160,6 +201,10 @@ export class Partials {
     this.#kept.set(digest, { ...record, path: target, reservation });
     return true;
   }
+}
+
+function bytesOf(ranges: readonly ByteRange[]): number {
+  return ranges.reduce((sum, { start, end }) => sum + end - start, 0);
 }
 
 /** What a growing file says about itself; undefined when it is not worth going on with. */
