@@ -1,3 +1,5 @@
+import type { MirrorError } from '../oci/errors.ts';
+
 /** How long tags may live, and what to do when upstream no longer gives them; per upstream. */
 export interface TagPolicy {
   /** A tag younger than this is served without asking. */
@@ -42,4 +44,10 @@ export function afterAskFailed(
     case 'failed':
       return age.wallAgeMs <= policy.maxStaleMs ? 'warn' : 'refuse';
   }
+}
+
+/** What an error of upstream says about a tag. */
+export function failureOf({ code }: MirrorError): AskFailure {
+  if (code === 'MANIFEST_UNKNOWN') return 'gone';
+  return code === 'DENIED' ? 'denied' : 'failed';
 }

@@ -9,7 +9,8 @@ import type { BlobStore } from '../store/blob-store.ts';
 import type { Names, TagRecord } from '../store/names.ts';
 import type { FetchedManifest, Resolved } from '../upstream/upstream.ts';
 import { Flights } from './flights.ts';
-import { afterAskFailed, freshnessOf, type AskFailure } from './freshness.ts';
+import { Completeness } from './completeness.ts';
+import { afterAskFailed, failureOf, freshnessOf } from './freshness.ts';
 import { KnownTags, type KnownTag } from './known-tags.ts';
 import { digestOf, ManifestShelf, type HeldManifest } from './manifest-shelf.ts';
 import type { ManifestAnswer, ManifestWithBytes } from './manifest-answer.ts';
@@ -27,7 +28,7 @@ import { Patience } from './patience.ts';
 export class Manifests {
   readonly #store: BlobStore;
   readonly #observe: Observe;
-  readonly #settings: { readonly staleIncomplete: 'refuse' | 'serve' };
+  readonly #completeness: Completeness;
   readonly #onFetched: (repository: Repository, manifest: Manifest, from: MirroredUpstream) => void;
   readonly #shelf: ManifestShelf;
   readonly #tags: KnownTags;
@@ -58,7 +59,7 @@ export class Manifests {
     });
     this.#tags = new KnownTags(parts.names.tags, parts.clock, parts.onMoved);
     this.#observe = parts.observe;
-    this.#settings = parts.settings;
+    this.#completeness = new Completeness(this.#shelf, parts.settings);
     this.#onFetched = parts.onFetched;
   }
 
@@ -69,13 +70,14 @@ export class Manifests {
     from: MirroredUpstream,
   ): ManifestWithBytes | undefined {
     let digest: Digest;
+    // What is not whole is refused then, which takes a look at the disk.
+    if (this.#completeness.isAskedOf(from)) return undefined;
     if (reference.digest === undefined) {
       const known = this.#tags.findHot(repository, reference.tag);
       if (known === undefined) return undefined;
       if (freshnessOf(this.#tags.ageOf(known), from.tags) !== 'serve') return undefined;
       digest = known.record.digest;
     } else {
-      if (from.upstream.isDown && this.#settings.staleIncomplete === 'refuse') return undefined;
       digest = reference.digest;
     }
     const held = this.#shelf.findHot(repository, digest);
@@ -91,7 +93,7 @@ export class Manifests {
       return this.#getByDigest(repository, reference.digest, from);
     const answer = await this.#askTag(repository, reference.tag, from, 'get');
     const held = await this.#byDigest(repository, answer.descriptor.digest, from);
-    if (answer.warning !== undefined) await this.#refuseIncomplete(held, answer.warning);
+    await this.#completeness.refuseIncomplete(repository, held, answer.warning, from);
     return { ...answer, descriptor: held.descriptor, bytes: held.bytes };
   }
 
@@ -103,10 +105,9 @@ export class Manifests {
   ): Promise<ManifestAnswer> {
     if (reference.tag !== undefined) {
       const answer = await this.#askTag(repository, reference.tag, from, 'describe');
-      if (answer.warning !== undefined) {
-        const held = await this.#byDigest(repository, answer.descriptor.digest, from);
-        await this.#refuseIncomplete(held, answer.warning);
-      }
+      if (answer.warning === undefined && !from.upstream.isDown) return answer;
+      const held = await this.#byDigest(repository, answer.descriptor.digest, from);
+      await this.#completeness.refuseIncomplete(repository, held, answer.warning, from);
       return answer;
     }
     const held = await this.#shelf.find(repository, reference.digest);
@@ -144,6 +145,11 @@ export class Manifests {
     await this.#tags.seen(repository, tag, held.descriptor);
   }
 
+  /** What is here and linked to that repository; asks nobody, and does not count as a use. */
+  peek(repository: Repository, digest: Digest): Promise<HeldManifest | undefined> {
+    return this.#shelf.peek(repository, digest);
+  }
+
   /** Whether a manifest and the blobs of one of its images are here; does not count as a use. */
   async isWhole(repository: Repository, digest: Digest): Promise<boolean> {
     const held = await this.#shelf.peek(repository, digest);
@@ -162,7 +168,7 @@ export class Manifests {
   ): Promise<ManifestWithBytes> {
     const held = await this.#shelf.find(repository, digest);
     if (held !== undefined) {
-      if (from.upstream.isDown) await this.#refuseUnlessUp(repository, held, from);
+      await this.#completeness.refuseIncomplete(repository, held, undefined, from);
       return { ...held, outcome: 'HIT' };
     }
     const { result, joined } = this.#fetchShared(repository, digest, from);
@@ -339,41 +345,6 @@ export class Manifests {
     this.#onFetched(repository, manifest, from);
     return held;
   }
-
-  /** As `refuseIncomplete`, but first one request may see whether upstream is back. */
-  async #refuseUnlessUp(
-    repository: Repository,
-    held: HeldManifest,
-    from: MirroredUpstream,
-  ): Promise<void> {
-    if (this.#settings.staleIncomplete === 'serve' || (await this.#shelf.isComplete(held))) return;
-    try {
-      const { digest } = held.descriptor;
-      const headersTimeoutMs = from.revalidateTimeoutMs;
-      await from.upstream.resolve(repository.name, { digest }, { headersTimeoutMs });
-    } catch (error) {
-      if (!isMirrorError(error)) throw error;
-      // An upstream that says no is there.
-      if (failureOf(error) === 'failed') await this.#refuseIncomplete(held, error.message);
-    }
-  }
-
-  /**
-   * podman and CRI-O never look elsewhere once they have the manifest, so while upstream is away one
-   * whose blobs are not all here is refused at once, and every client goes on to its next source.
-   */
-  async #refuseIncomplete(held: HeldManifest, why: string): Promise<void> {
-    if (this.#settings.staleIncomplete === 'serve' || (await this.#shelf.isComplete(held))) return;
-    throw new MirrorError(
-      'UPSTREAM_UNAVAILABLE',
-      `not everything that ${held.descriptor.digest} needs is cached, and ${why}`,
-    );
-  }
-}
-
-function failureOf(error: MirrorError): AskFailure {
-  if (error.code === 'MANIFEST_UNKNOWN') return 'gone';
-  return error.code === 'DENIED' ? 'denied' : 'failed';
 }
 
 function descriptorOf({ digest, mediaType, sizeBytes }: TagRecord): Descriptor {
