@@ -167,6 +167,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
       names,
       upstreams: () => upstreams.examinable,
     }),
+    syncRules: () => site.status().items,
     api: [
       runRoutes(scheduler),
       careRoutes(mirror.care, runStarter(scheduler)),
@@ -211,6 +212,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   );
 
   try {
+    await site.open();
     await scheduler.open(jobs(config));
     await registry.listen(config.registry.listen);
     await admin.server.listen(config.admin.listen);

@@ -16,6 +16,10 @@ export const tag = z.object({
   sizeBytes: bytes.describe('of the manifest itself'),
   checkedAt: time.describe('when upstream last confirmed it'),
   history: z.array(tagMoment).describe('what it named before, the newest first'),
+  images: z
+    .array(digest)
+    .optional()
+    .describe('of an index, when asked for: the manifests it names that are cached'),
 });
 
 export const platform = z.object({

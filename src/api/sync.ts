@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { count, digest, time } from './common.ts';
+import { bytes, count, digest, time } from './common.ts';
 import { run } from './runs.ts';
 
 export const change = z.object({
@@ -17,6 +17,16 @@ export const changePage = z.object({
   items: z.array(change),
   next: z.string().nullable(),
   latest: count.describe('the number of the newest change'),
+  log: z.string().describe('tells this log from one that was begun anew; send it back as `log`'),
+});
+
+export const undelivered = z.object({
+  repository: z.string().nullable().describe('null: everything that the rule selects'),
+  tag: z.string().nullable().describe('null: all that the rule selects of the repository'),
+  attempts: count,
+  since: time,
+  retryAt: time,
+  error: z.string(),
 });
 
 export const syncRule = z.object({
@@ -25,8 +35,16 @@ export const syncRule = z.object({
   schedule: z.string().nullable(),
   follows: z.boolean().describe('by the feed of the primary'),
   state: z.enum(['ok', 'behind', 'failing', 'unknown']),
-  lagChanges: count.nullable().describe('changes at the primary that are not taken up yet'),
-  lagSeconds: z.number().min(0).nullable(),
+  lagChanges: count.nullable().describe('changes at the primary that are not here yet'),
+  lagSeconds: z.number().min(0).nullable().describe('since when, by the clock of this site'),
+  copied: z
+    .object({
+      images: count,
+      fetchedBytes: bytes,
+      savedBytes: bytes.describe('of copied images that were here already, as parts of others'),
+    })
+    .describe('since the rule exists'),
+  undelivered: z.array(undelivered).describe('what failed and is tried again'),
   lastSuccessAt: time.nullable(),
   lastError: z.string().nullable(),
   lastRun: run.nullable(),

@@ -4,7 +4,7 @@ import type { SyncStatus, SyncVerification } from '../api/sync.ts';
 import { addServerOptions, AdminClient, type ServerOptions } from './admin-client.ts';
 import { followRun } from './follow-run.ts';
 import { CliFailure, exitCodes, widthOf, type CliIo, type Finish } from './io.ts';
-import { ago, duration, table } from './text.ts';
+import { ago, duration, size, table } from './text.ts';
 
 interface SyncOptions extends ServerOptions {
   readonly json?: boolean;
@@ -99,16 +99,33 @@ function statusText(
     rule.lagChanges === null ? '–' : `${rule.lagChanges} changes`,
     rule.lagSeconds === null ? '–' : duration(rule.lagSeconds),
     rule.lastSuccessAt === null ? 'never' : ago(rule.lastSuccessAt, now),
+    size(rule.copied.fetchedBytes),
+    size(rule.copied.savedBytes),
   ]);
-  const errors = items.flatMap(({ name, lastError }) =>
-    lastError === null ? [] : [`${name}: ${lastError}`],
-  );
+  const errors = items.flatMap((rule) => errorLines(rule, now));
   return `${[
     `${site ?? 'this site'} follows ${primary}; it answered ${answered}`,
     '',
-    table(['RULE', 'STATE', 'BEHIND', 'FOR', 'LAST SUCCESS'], rows, width),
+    table(['RULE', 'STATE', 'BEHIND', 'FOR', 'LAST SUCCESS', 'COPIED', 'SAVED'], rows, width),
     ...errors,
   ].join('\n')}\n`;
+}
+
+/** Failures that are shown of a rule; the rest is counted. */
+const undeliveredShown = 10;
+
+function errorLines(
+  { name, lastError, undelivered }: SyncStatus['items'][number],
+  now: number,
+): string[] {
+  if (undelivered.length === 0) return lastError === null ? [] : [`${name}: ${lastError}`];
+  const lines = undelivered.slice(0, undeliveredShown).map((one) => {
+    const what = `${one.repository ?? 'everything'}${one.tag === null ? '' : `:${one.tag}`}`;
+    const seconds = Math.max(0, (Date.parse(one.retryAt) - now) / 1000);
+    return `${name}: ${what}: ${one.error} (attempt ${one.attempts}; again in ${duration(seconds)})`;
+  });
+  const more = undelivered.length - lines.length;
+  return more === 0 ? lines : [...lines, `${name}: and ${more} more`];
 }
 
 function differencesText({ items }: SyncVerification, width: number): string {

@@ -13,10 +13,7 @@ export class Completeness {
   readonly #shelf: ManifestShelf;
   readonly #settings: { readonly staleIncomplete: 'refuse' | 'serve' };
 
-  constructor(
-    shelf: ManifestShelf,
-    settings: { readonly staleIncomplete: 'refuse' | 'serve' },
-  ) {
+  constructor(shelf: ManifestShelf, settings: { readonly staleIncomplete: 'refuse' | 'serve' }) {
     this.#shelf = shelf;
     this.#settings = settings;
   }
@@ -37,7 +34,11 @@ export class Completeness {
     warning: string | undefined,
     from: MirroredUpstream,
   ): Promise<void> {
-    if (this.#settings.staleIncomplete === 'serve' || (warning === undefined && !from.upstream.isDown)) return;
+    if (
+      this.#settings.staleIncomplete === 'serve' ||
+      (warning === undefined && !from.upstream.isDown)
+    )
+      return;
     if (await this.#shelf.isComplete(held)) return;
     const { digest } = held.descriptor;
     const why = warning ?? (await whyDown(repository, held, from));

@@ -1,6 +1,6 @@
 import type { ByteRange } from '../base/intervals.ts';
 import type { Digest } from '../oci/digest.ts';
-import { isMirrorError } from '../oci/errors.ts';
+import { isMirrorError, type MirrorError } from '../oci/errors.ts';
 import type { Reference } from '../oci/reference.ts';
 import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from '../upstream/upstream.ts';
 import type { Quota } from '../upstream/quota.ts';
@@ -71,14 +71,32 @@ export class PrimaryFirst implements Upstream {
   }
 
   async #ask<T>(ask: (upstream: Upstream) => Promise<T>, { signal }: Wait): Promise<T> {
-    if (!this.#primary.isDown) {
-      try {
-        return await ask(this.#primary);
-      } catch (error) {
-        signal?.throwIfAborted();
-        if (!isMirrorError(error)) throw error;
-      }
+    const primary = await this.#askPrimary(ask, signal);
+    if ('answer' in primary) return primary.answer;
+    try {
+      return await ask(this.#own);
+    } catch (error) {
+      // What upstream does not have, the primary may: that it is missing is not known.
+      if (primary.failure === undefined || !isMirrorError(error)) throw error;
+      throw isMissing(error) ? primary.failure : error;
     }
-    return ask(this.#own);
   }
+
+  /** Its answer; or why it could not be asked; or neither, when it does not have it or refuses it. */
+  async #askPrimary<T>(
+    ask: (upstream: Upstream) => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<{ answer: T } | { failure: MirrorError | undefined }> {
+    try {
+      return { answer: await ask(this.#primary) };
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!isMirrorError(error)) throw error;
+      return { failure: isMissing(error) || error.code === 'DENIED' ? undefined : error };
+    }
+  }
+}
+
+function isMissing({ code }: MirrorError): boolean {
+  return code === 'BLOB_UNKNOWN' || code === 'MANIFEST_UNKNOWN' || code === 'NAME_UNKNOWN';
 }

@@ -166,10 +166,21 @@ export class Scheduler {
     return run.record;
   }
 
-  /** Resolves when a run is on the disk, so that it outlives the process. */
-  async kept(id: string): Promise<void> {
-    const run = this.#findActive(id);
-    if (run !== undefined) await this.#shelf.save(run.record);
+  /** Resolves at the end of a run, whatever its result. @throws the signal's reason */
+  async ended(id: string, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const leave = (): void => reject(signal.reason);
+    const unfollow = this.follow(id, ({ state }) => {
+      if (isEnded(state)) resolve();
+    });
+    signal.addEventListener('abort', leave, { once: true });
+    try {
+      if (this.#findActive(id) !== undefined) await promise;
+    } finally {
+      signal.removeEventListener('abort', leave);
+      unfollow();
+    }
   }
 
   /** Ends a run at its next object; whether there was one to end. */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { Clock } from '../base/clock.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -34,6 +35,8 @@ export class ChangeLog {
   readonly #insert: StatementSync;
   readonly #select: StatementSync;
   readonly #clock: Clock;
+  /** Tells this log from another one with the same numbers: one that was begun anew, or restored. */
+  readonly id: string;
   readonly #waiting = new Set<() => void>();
   #latest: number;
   #oldest: number;
@@ -46,8 +49,10 @@ export class ChangeLog {
       `PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
        CREATE TABLE IF NOT EXISTS changes (
          seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL,
-         registry TEXT NOT NULL, name TEXT NOT NULL, tag TEXT NOT NULL, digest TEXT, type TEXT)`,
+         registry TEXT NOT NULL, name TEXT NOT NULL, tag TEXT NOT NULL, digest TEXT, type TEXT);
+       CREATE TABLE IF NOT EXISTS log (id TEXT NOT NULL)`,
     );
+    this.id = idOf(this.#database);
     this.#insert = this.#database.prepare(
       'INSERT INTO changes (at, kind, registry, name, tag, digest, type) VALUES (?, ?, ?, ?, ?, ?, ?)',
     );
@@ -66,7 +71,7 @@ export class ChangeLog {
     return this.#latest;
   }
 
-  /** Whether what follows `seq` is still here, and `seq` is no number of another log. */
+  /** Whether what follows `seq` is still here, and `seq` is no number of the future. */
   reaches(seq: number): boolean {
     return seq >= this.#oldest - 1 && seq <= this.#latest;
   }
@@ -107,10 +112,12 @@ export class ChangeLog {
     if (this.#latest > seq || waitMs === 0 || signal.aborted) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, waitMs);
+    const leave = (): void => resolve();
     this.#waiting.add(resolve);
-    signal.addEventListener('abort', () => resolve(), { once: true });
+    signal.addEventListener('abort', leave, { once: true });
     await promise;
     clearTimeout(timer);
+    signal.removeEventListener('abort', leave);
     this.#waiting.delete(resolve);
   }
 
@@ -123,4 +130,12 @@ export class ChangeLog {
     this.#oldest = this.#latest - changesMax + 1;
     this.#database.prepare('DELETE FROM changes WHERE seq < ?').run(this.#oldest);
   }
+}
+
+function idOf(database: DatabaseSync): string {
+  const kept = database.prepare('SELECT id FROM log').get()?.['id'];
+  if (typeof kept === 'string') return kept;
+  const id = randomUUID();
+  database.prepare('INSERT INTO log (id) VALUES (?)').run(id);
+  return id;
 }

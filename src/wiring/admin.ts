@@ -21,7 +21,7 @@ import { repositoryKey } from '../oci/reference.ts';
 import type { BlobStore, StoreUsage } from '../store/blob-store.ts';
 import type { Names } from '../store/names.ts';
 import { History } from '../telemetry/history.ts';
-import { Metrics } from '../telemetry/metrics.ts';
+import { Metrics, type SyncRuleFigures } from '../telemetry/metrics.ts';
 import { Statistics } from '../telemetry/statistics.ts';
 
 /** Consumers of events that the admin door shows; they exist before the parts that state events. */
@@ -77,6 +77,7 @@ export interface AdminSurroundings {
   readonly readiness: Readiness;
   readonly logLevel: { get(): string; set(level: string): void };
   readonly doctor: Pick<Doctor, 'examine'>;
+  readonly syncRules: () => readonly SyncRuleFigures[];
   /** Areas of the API that have their own parts. */
   readonly api: readonly AdminRoutes[];
 }
@@ -114,6 +115,7 @@ export async function openAdmin(around: AdminSurroundings): Promise<Admin> {
         quotas,
         pauses,
       })),
+    syncRules: around.syncRules,
   });
   watchers.watch(metrics);
   const stats = async (): Promise<Stats> => statsOf(around, await diskOf(store), upstreams());

@@ -5,6 +5,7 @@ import { prewarmRequest } from '../api/runs.ts';
 import { prewarmByHand } from '../http/admin/run-routes.ts';
 import type { Mirror } from '../mirror/mirror.ts';
 import type { PrewarmRule } from '../mirror/prewarm/prewarm.ts';
+import type { TimeWindow } from '../mirror/prewarm/window.ts';
 import { gcJob, gcParameters, scrubJob } from '../http/admin/care-routes.ts';
 import type { Job } from '../schedule/scheduler.ts';
 
@@ -70,17 +71,17 @@ function ruleOf(settings: RuleSettings, clock: Clock): PrewarmRule {
     newest,
     referrers,
     keepQuota,
-    window: window === undefined ? undefined : { ...minutesOf(window), clock },
+    window: window === undefined ? undefined : timeWindow(window, clock),
     bandwidth:
       bandwidthBytesPerSecond === 0 ? undefined : new TokenBucket(bandwidthBytesPerSecond, clock),
   };
 }
 
 /** `01:00-06:00`, as the configuration has checked it. */
-function minutesOf(window: string): { fromMinute: number; toMinute: number } {
-  const [fromMinute = 0, toMinute = 0] = window.split('-').map((time) => {
+export function timeWindow(text: string, clock: Clock): TimeWindow {
+  const [fromMinute = 0, toMinute = 0] = text.split('-').map((time) => {
     const [hour = 0, minute = 0] = time.split(':').map(Number);
     return hour * 60 + minute;
   });
-  return { fromMinute, toMinute };
+  return { fromMinute, toMinute, clock };
 }

@@ -5,16 +5,22 @@ import type { Config } from '../config/schema.ts';
 import { runShape } from '../http/admin/run-routes.ts';
 import type { ChangeFeed, SiteSync } from '../http/admin/sync-routes.ts';
 import type { Mirror } from '../mirror/mirror.ts';
-import { Follower } from '../mirror/replicate/follow.ts';
+import type { Subject, Undelivered } from '../mirror/replicate/deliveries.ts';
+import { Replication } from '../mirror/replicate/replication.ts';
 import { entrepotSource, registrySource } from '../mirror/replicate/sources.ts';
-import { Sync, type ImageName, type SyncRule, type SyncSource } from '../mirror/replicate/sync.ts';
+import type { SyncRule, SyncSource } from '../mirror/replicate/sync.ts';
 import { MirrorError } from '../oci/errors.ts';
 import { repositoryKey } from '../oci/reference.ts';
 import type { Job, Scheduler } from '../schedule/scheduler.ts';
 import type { ChangeLog } from '../store/changes.ts';
 import type { DocumentStore } from '../store/names.ts';
-import type { PrimaryChange } from '../upstream/primary/admin.ts';
+import { timeWindow } from './jobs.ts';
 import type { OpenPrimary } from './primary.ts';
+
+type RuleStatus = SyncStatus['items'][number];
+
+/** A plain registry has no feed: it is asked so often, unless its rule has a schedule. */
+const pollSchedule = '*/5 * * * *';
 
 type SyncSettings = NonNullable<Config['site']>['sync'][number];
 
@@ -33,66 +39,61 @@ export interface SiteParts {
 /** This site as a follower of its primary: jobs for its rules, the feed, and how far behind they are. */
 export class Site implements SiteSync {
   readonly #parts: SiteParts;
-  readonly #rules = new Map<string, { settings: SyncSettings; rule: SyncRule }>();
+  readonly #rules = new Map<string, { settings: SyncSettings; replication: Replication }>();
   readonly #source: SyncSource | undefined;
-  readonly #follower: Follower | undefined;
 
   constructor(parts: SiteParts) {
     this.#parts = parts;
-    const { config, clock, primary } = parts;
+    const { config, clock, primary, documents } = parts;
+    const feed = primary?.admin;
     for (const settings of config.site?.sync ?? []) {
-      this.#rules.set(settings.name, { settings, rule: ruleOf(settings, clock) });
+      const replication = new Replication({
+        rule: ruleOf(settings, clock),
+        feed: settings.follow ? feed : undefined,
+        documents,
+        clock,
+        run: (subjects, signal) => this.#runByFeed(settings.name, subjects, signal),
+      });
+      this.#rules.set(settings.name, { settings, replication });
     }
     if (primary === undefined) return;
-    const { admin } = primary;
     this.#source =
-      admin === undefined
+      feed === undefined
         ? registrySource({
             upstreamOf: (registry) => primary.find(registry),
             catalog: (signal) => this.#catalog(signal),
           })
-        : entrepotSource(admin);
-    const follows = [...this.#rules.values()].some(({ settings }) => settings.follow);
-    if (admin === undefined || !follows) return;
-    this.#follower = new Follower({
-      admin,
-      clock,
-      shelf: {
-        load: async () => {
-          const seq = await parts.documents.find('sync', 'cursor');
-          return typeof seq === 'number' ? seq : undefined;
-        },
-        save: (seq) => parts.documents.put('sync', 'cursor', seq),
-      },
-      taken: (changes) => this.#take(changes),
-      compareAll: () => this.#compareAll(),
-    });
+        : entrepotSource(feed);
   }
 
   jobs(): Job[] {
-    return Array.from(this.#rules.values(), ({ settings, rule }) => ({
-      name: jobName(rule.name),
-      summary: `Copies ${rule.repositories.join(', ')} from the primary`,
-      timetable:
-        settings.schedule === undefined
-          ? undefined
-          : {
-              cron: settings.schedule,
-              timeZone: settings.timeZone,
-              jitterMs: settings.jitterMs,
-            },
+    return Array.from(this.#rules.values(), ({ settings, replication }) => ({
+      name: jobName(settings.name),
+      summary: `Copies ${settings.repositories.join(', ')} from the primary`,
+      timetable: this.#timetableOf(settings),
       run: (work, parameters) =>
-        this.#parts.mirror.sync.run(rule, this.#needSource(), work, imagesOf(parameters)),
+        this.#parts.mirror.sync.run(
+          replication.rule,
+          this.#needSource(),
+          replication.deliveries,
+          work,
+          subjectsOf(parameters),
+        ),
     }));
+  }
+
+  /** What the rules have done before, which their jobs go on with. */
+  async open(): Promise<void> {
+    for (const { replication } of this.#rules.values()) await replication.open();
   }
 
   /** Begins to follow; the scheduler must be open. */
   follow(): void {
-    this.#follower?.start();
+    for (const { replication } of this.#rules.values()) replication.start();
   }
 
   async close(): Promise<void> {
-    await this.#follower?.close();
+    await Promise.all(Array.from(this.#rules.values(), ({ replication }) => replication.close()));
   }
 
   run(rule: string, isDryRun: boolean): ReturnType<SiteSync['run']> {
@@ -103,51 +104,23 @@ export class Site implements SiteSync {
   }
 
   status(): SyncStatus {
-    const { config, clock, scheduler } = this.#parts;
-    const state = this.#follower?.state;
-    const runs = scheduler.runs();
-    const { cursor, latest, behindSinceMs } = state ?? {};
-    const lagChanges =
-      latest === undefined || cursor === undefined ? null : Math.max(0, latest - cursor);
-    const lagSeconds =
-      behindSinceMs === undefined ? 0 : Math.max(0, (clock.wallMs() - behindSinceMs) / 1000);
+    const { config } = this.#parts;
+    const rules = Array.from(this.#rules.values());
+    const answered = rules.map(({ replication }) => replication.follow?.lastAnswerMs ?? 0);
+    const lastAnswerMs = Math.max(0, ...answered);
     return {
       site: config.site?.name ?? null,
       primary: config.site?.primary.url ?? null,
-      primaryAnsweredAt: timeText(state?.lastAnswerMs),
-      items: Array.from(this.#rules.values(), ({ settings, rule }) => {
-        const own = runs.filter(({ job }) => job === jobName(rule.name));
-        const [last] = own;
-        const success = own.find((run) => run.state === 'succeeded');
-        const failed = last?.state === 'failed' || last?.state === 'partial' ? last : undefined;
-        const follows = settings.follow && this.#follower !== undefined;
-        const error = failed?.errors[0];
-        const failure =
-          error === undefined
-            ? follows
-              ? state?.lastError
-              : undefined
-            : `${error.object}: ${error.message}`;
-        return {
-          name: rule.name,
-          repositories: [...rule.repositories],
-          schedule: settings.schedule ?? null,
-          follows,
-          state: stateOf(failure, success !== undefined, follows ? lagChanges : 0),
-          lagChanges: follows ? lagChanges : null,
-          lagSeconds: follows && lagChanges !== null ? lagSeconds : null,
-          lastSuccessAt: timeText(success?.endedMs),
-          lastError: failure ?? null,
-          lastRun: last === undefined ? null : runShape(last),
-        };
-      }),
+      primaryAnsweredAt: timeText(lastAnswerMs === 0 ? undefined : lastAnswerMs),
+      items: rules.map((rule) => this.#statusOf(rule)),
       next: null,
     };
   }
 
   async verify(name: string | undefined, signal: AbortSignal): Promise<SyncVerification> {
     const items: SyncVerification['items'] = [];
-    for (const { rule } of this.#rules.values()) {
+    for (const { replication } of this.#rules.values()) {
+      const { rule } = replication;
       if (name !== undefined && rule.name !== name) continue;
       const differences = this.#parts.mirror.sync.differences(rule, this.#needSource(), signal);
       for await (const { repository, tag, here, there } of differences) {
@@ -163,35 +136,62 @@ export class Site implements SiteSync {
     return { isEqual: items.length === 0, items, next: null };
   }
 
-  /** Each rule is told of what it selects, in one run; runs outlive the process. */
-  async #take(changes: readonly PrimaryChange[]): Promise<void> {
-    for (const { settings, rule } of this.#rules.values()) {
-      if (!settings.follow) continue;
-      const images = new Map<string, ImageName>();
-      for (const { kind, repository, tag } of changes) {
-        // What is complete was set before; its coming means that nothing is waited for any more.
-        if (kind === 'delete' && rule.deletions === 'keep') continue;
-        if (Sync.selects(rule, repository)) {
-          images.set(`${repositoryKey(repository)} ${tag}`, { repository, tag });
-        }
-      }
-      if (images.size > 0) await this.#startByFeed(rule, [...images.values()]);
-    }
-  }
-
-  async #compareAll(): Promise<void> {
-    for (const { settings, rule } of this.#rules.values()) {
-      if (settings.follow) await this.#startByFeed(rule, undefined);
-    }
-  }
-
-  async #startByFeed(rule: SyncRule, images: ImageName[] | undefined): Promise<void> {
+  /** One run at a time for what the feed names: while it lasts, the primary's log is the queue. */
+  async #runByFeed(
+    rule: string,
+    subjects: readonly Subject[] | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { scheduler } = this.#parts;
-    const parameters = images === undefined ? undefined : { images };
-    const record = scheduler.start(jobName(rule.name), { trigger: 'feed', parameters });
-    // The cursor stays where it is, so nothing is lost.
+    const parameters = subjects === undefined ? undefined : { subjects };
+    const record = scheduler.start(jobName(rule), { trigger: 'feed', parameters });
     if (record === undefined) throw new Error('too many runs wait already');
-    await scheduler.kept(record.id);
+    await scheduler.ended(record.id, signal);
+  }
+
+  #timetableOf({ schedule, timeZone, jitterMs, follow }: SyncSettings): Job['timetable'] {
+    const isPolled = follow && this.#parts.primary?.admin === undefined;
+    const cron = schedule ?? (isPolled ? pollSchedule : undefined);
+    return cron === undefined ? undefined : { cron, timeZone, jitterMs };
+  }
+
+  #statusOf({
+    settings,
+    replication,
+  }: {
+    settings: SyncSettings;
+    replication: Replication;
+  }): RuleStatus {
+    const { name, repositories } = settings;
+    const { lag, follow, deliveries } = replication;
+    const runs = this.#parts.scheduler.runs().filter(({ job }) => job === jobName(name));
+    const success = runs.find((run) => run.state === 'succeeded');
+    const [last] = runs;
+    const { undelivered } = deliveries;
+    const [owed] = undelivered;
+    const lastError = follow?.lastError ?? (owed === undefined ? undefined : owedText(owed));
+    const changes = lag.changes ?? (follow === undefined ? undelivered.length : undefined);
+    return {
+      name,
+      repositories: [...repositories],
+      schedule: this.#timetableOf(settings)?.cron ?? null,
+      follows: follow !== undefined,
+      state: stateOf(lastError, success !== undefined, changes),
+      lagChanges: changes ?? null,
+      lagSeconds: changes === undefined ? null : lag.seconds,
+      copied: { ...deliveries.copied },
+      undelivered: undelivered.map((one) => ({
+        repository: one.repository === undefined ? null : repositoryKey(one.repository),
+        tag: one.tag ?? null,
+        attempts: one.attempts,
+        since: timeOf(one.sinceMs),
+        retryAt: timeOf(one.retryMs),
+        error: one.message,
+      })),
+      lastSuccessAt: timeText(success?.endedMs),
+      lastError: lastError ?? null,
+      lastRun: last === undefined ? null : runShape(last),
+    };
   }
 
   #needSource(): SyncSource {
@@ -209,6 +209,7 @@ export class Site implements SiteSync {
 /** The log of changes, in the words of the admin API. */
 export function feedOf(log: ChangeLog): ChangeFeed {
   return {
+    id: log.id,
     get latest() {
       return log.latest;
     },
@@ -228,7 +229,7 @@ export function feedOf(log: ChangeLog): ChangeFeed {
 }
 
 function ruleOf(settings: SyncSettings, clock: Clock): SyncRule {
-  const { bandwidthBytesPerSecond, tags } = settings;
+  const { bandwidthBytesPerSecond, tags, window } = settings;
   return {
     name: settings.name,
     repositories: settings.repositories,
@@ -236,26 +237,36 @@ function ruleOf(settings: SyncSettings, clock: Clock): SyncRule {
     platforms: settings.platforms,
     referrers: settings.referrers,
     deletions: settings.deletions,
+    window: window === undefined ? undefined : timeWindow(window, clock),
     bandwidth:
       bandwidthBytesPerSecond === 0 ? undefined : new TokenBucket(bandwidthBytesPerSecond, clock),
   };
 }
 
 /** What the feed named, as a run keeps it. */
-function imagesOf(parameters: unknown): ImageName[] | undefined {
-  return (parameters as { images?: ImageName[] } | undefined)?.images;
+function subjectsOf(parameters: unknown): Subject[] | undefined {
+  return (parameters as { subjects?: Subject[] } | undefined)?.subjects;
 }
 
 function stateOf(
   failure: string | undefined,
   hasSucceeded: boolean,
-  lagChanges: number | null,
-): SyncStatus['items'][number]['state'] {
+  lagChanges: number | undefined,
+): RuleStatus['state'] {
   if (failure !== undefined) return 'failing';
-  if (!hasSucceeded || lagChanges === null) return 'unknown';
+  if (!hasSucceeded || lagChanges === undefined) return 'unknown';
   return lagChanges > 0 ? 'behind' : 'ok';
 }
 
+function owedText({ repository, tag, message }: Undelivered): string {
+  if (repository === undefined) return message;
+  return `${repositoryKey(repository)}${tag === undefined ? '' : `:${tag}`}: ${message}`;
+}
+
 function timeText(wallMs: number | undefined): string | null {
-  return wallMs === undefined ? null : new Date(wallMs).toISOString();
+  return wallMs === undefined ? null : timeOf(wallMs);
+}
+
+function timeOf(wallMs: number): string {
+  return new Date(wallMs).toISOString();
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import {
+  dayWindow,
   duration,
   flag,
   integer,
@@ -28,6 +29,7 @@ const syncRule = z
     schedule: schedule.optional(),
     timeZone: timeZone.optional(),
     jitter: duration.prefault('0s'),
+    window: dayWindow.optional(),
     follow: flag.prefault('true'),
     referrers: flag.prefault('false'),
     bandwidth: rate.prefault('0'),

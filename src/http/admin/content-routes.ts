@@ -47,12 +47,26 @@ export function contentRoutes(inventory: Inventory): AdminRoutes {
           tags,
           summary: 'Tags of a repository, with what they named before',
           params: z.object({ name: z.string().describe('URL-encoded, with the upstream') }),
-          querystring: pageQuery,
+          querystring: pageQuery.extend({
+            images: z
+              .stringbool()
+              .default(false)
+              .describe('say which images of an index are cached'),
+          }),
           response: { 200: tagPage, 400: problem, 404: problem },
         },
       },
-      async ({ params, query }) =>
-        pageFrom(await inventory.tags(parseAdminRepository(params.name), query), tagShape),
+      async ({ params, query }) => {
+        const { items, next } = await inventory.tags(parseAdminRepository(params.name), query);
+        const shapes: Tag[] = [];
+        for (const item of items) {
+          const images = query.images
+            ? await cachedImages(inventory, item.record.digest)
+            : undefined;
+          shapes.push({ ...tagShape(item), images });
+        }
+        return { items: shapes, next: next ?? null };
+      },
     );
     app.get(
       '/manifests/:digest',
@@ -83,6 +97,12 @@ export function contentRoutes(inventory: Inventory): AdminRoutes {
       async ({ query }) => pageFrom(await inventory.blobs(query), (one) => one),
     );
   };
+}
+
+async function cachedImages(inventory: Inventory, digest: Digest): Promise<Digest[] | undefined> {
+  const found = await inventory.manifest(digest);
+  if (found?.kind !== 'index') return undefined;
+  return found.manifests.filter(({ isCached }) => isCached).map((image) => image.digest);
 }
 
 /** @throws AdminProblem 400 */

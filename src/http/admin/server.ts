@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
+  type FastifyReply,
   type RawReplyDefaultExpression,
   type RawRequestDefaultExpression,
   type RawServerDefault,
@@ -97,6 +99,7 @@ export async function adminServer(parts: AdminParts): Promise<FastifyInstance> {
   for (const routes of parts.root) routes(app, streams);
   await app.register(
     (scope, _options, done) => {
+      scope.addHook('onSend', addContentDigest);
       for (const routes of parts.api) routes(scope.withTypeProvider<ZodTypeProvider>(), streams);
       done();
     },
@@ -131,4 +134,17 @@ function addHealth(app: AdminApp, parts: AdminParts): void {
       });
     },
   );
+}
+
+/** Another site finds out by it when the line has changed what it reads. Source: RFC 9530. */
+async function addContentDigest(
+  _request: unknown,
+  reply: FastifyReply,
+  payload: unknown,
+): Promise<unknown> {
+  if (typeof payload === 'string') {
+    const digest = createHash('sha256').update(payload).digest('base64');
+    reply.header('content-digest', `sha-256=:${digest}:`);
+  }
+  return payload;
 }

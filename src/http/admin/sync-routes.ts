@@ -14,6 +14,7 @@ import type { AdminRoutes } from './server.ts';
 
 /** The log of changes that other sites follow. */
 export interface ChangeFeed {
+  readonly id: string;
   readonly latest: number;
   reaches(seq: number): boolean;
   since(seq: number, limit: number): Change[];
@@ -47,15 +48,16 @@ export function syncRoutes(feed: ChangeFeed, site: SiteSync): AdminRoutes {
               .regex(/^\d{1,2}s?$/, 'write for example 30s')
               .optional(),
             limit: z.coerce.number().int().min(1).max(limitMax).default(100),
+            log: z.string().max(64).optional().describe('the log that `since` is a number of'),
             latest: z.stringbool().default(false).describe('only the number of the newest change'),
           }),
           response: { 200: changePage, 400: problem, 410: problem },
         },
       },
       async (request, reply) => {
-        const { since, limit, latest: isLatestOnly } = request.query;
-        if (isLatestOnly) return { items: [], next: null, latest: feed.latest };
-        if (!feed.reaches(since)) {
+        const { since, limit, log = feed.id, latest: isLatestOnly } = request.query;
+        if (isLatestOnly) return { items: [], next: null, latest: feed.latest, log: feed.id };
+        if (log !== feed.id || !feed.reaches(since)) {
           throw new AdminProblem(
             410,
             `The log does not reach back to ${since}: compare /api/v1/repositories and their tags, then go on with since=${feed.latest}`,
@@ -67,7 +69,7 @@ export function syncRoutes(feed: ChangeFeed, site: SiteSync): AdminRoutes {
         await feed.after(since, seconds * 1000, left.signal);
         const items = feed.since(since, limit);
         const last = items.at(-1)?.seq ?? since;
-        return { items, next: String(last), latest: feed.latest };
+        return { items, next: String(last), latest: feed.latest, log: feed.id };
       },
     );
     app.get(

@@ -2,7 +2,7 @@ import { findDigest, type Digest } from '../../oci/digest.ts';
 
 export interface PlatformChoice {
   /** `os/architecture[/variant]`; none: those of which something is here, else linux/amd64. */
-  readonly platforms: readonly string[];
+  readonly platforms: readonly string[] | 'all';
   /** Also what describes the chosen images without being one. */
   readonly attestations: boolean;
   readonly has: (digest: Digest) => Promise<boolean>;
@@ -35,10 +35,11 @@ export async function choosePlatforms(
 }
 
 async function wantedBy(
-  platforms: readonly string[],
+  platforms: PlatformChoice['platforms'],
   images: readonly Entry[],
   has: (digest: Digest) => Promise<boolean>,
 ): Promise<(image: Entry) => boolean> {
+  if (platforms === 'all') return () => true;
   if (platforms.length > 0) return (image) => platforms.some((wanted) => fits(image, wanted));
   // What clients have pulled of this index is what they want of it.
   const here = new Set<string>();

@@ -13,7 +13,7 @@ import type { MirroredUpstream } from '../mirrored-upstream.ts';
 import { afterFailure, pause } from '../retry.ts';
 import { parseImagePattern, type ImagePattern } from '../select/images.ts';
 import { isExactTag, selectTags } from '../select/tags.ts';
-import { choosePlatforms, type PlatformChoice } from './platforms.ts';
+import { choosePlatforms } from './platforms.ts';
 import { untilInWindow, type TimeWindow } from './window.ts';
 
 /** What is fetched before anybody asks. */
@@ -21,7 +21,9 @@ export interface PrewarmRule {
   /** Images by tag, glob, range of versions or regular expression; see `parseImagePattern`. */
   readonly images: readonly string[];
   /** `os/architecture[/variant]`; none: those that are here of older versions, else linux/amd64. */
-  readonly platforms: readonly string[];
+  readonly platforms: readonly string[] | 'all';
+  /** Of an index, these in place of what the platforms choose. */
+  readonly only?: readonly Digest[] | undefined;
   /** Of the tags that match, so many of the highest versions of each image. */
   readonly newest?: number | undefined;
   /** Attestations, and what refers to the images: signatures, bills of materials. */
@@ -40,6 +42,9 @@ export interface WarmedImage {
   readonly reference: Reference;
   /** The manifest that the reference names, and those below it that were wanted. */
   readonly manifests: readonly Digest[];
+  /** Of its blobs: what came from upstream, and what was here already. */
+  readonly fetchedBytes: number;
+  readonly presentBytes: number;
 }
 
 export interface PrewarmParts {
@@ -95,14 +100,46 @@ export class Prewarm {
     return warmed;
   }
 
-  /** One image, whole; undefined when it failed, which the work knows. */
-  bring(
+  /** One image, whole. @throws what keeps it from being here; the reason of the work's signal */
+  async bring(
     repository: Repository,
     reference: Reference,
     rule: PrewarmRule,
     work: Work,
-  ): Promise<WarmedImage | undefined> {
-    return this.#warm(repository, reference, rule, work);
+  ): Promise<WarmedImage> {
+    work.signal.throwIfAborted();
+    if (rule.window !== undefined) await untilInWindow(rule.window, work);
+    const from = this.#sourceOf(repository, rule);
+    const { keepQuota = 0 } = rule;
+    if (keepQuota > 0) {
+      await waitForQuota(from.upstream, { name: repository.name, reference }, keepQuota, work);
+    }
+    const image = await this.#fetch(repository, reference, from, rule, work);
+    work.advance({ imagesDone: 1 });
+    work.log(`${nameOf(repository, reference)}: ${work.isDryRun ? 'looked at' : 'is here'}`);
+    return image;
+  }
+
+  /** Whether all that `bring` would fetch is here; asks nobody, and does not count as a use. */
+  async holds(
+    repository: Repository,
+    digest: Digest,
+    rule: Pick<PrewarmRule, 'platforms' | 'only' | 'referrers'>,
+  ): Promise<boolean> {
+    const { manifests, store } = this.#parts;
+    const top = await manifests.peek(repository, digest);
+    if (top === undefined) return false;
+    const parsed = parseManifest(top.bytes, top.descriptor.mediaType);
+    const images = parsed.kind === 'index' ? [] : [parsed];
+    for (const child of parsed.kind === 'index' ? await this.#chosen(top.bytes, rule) : []) {
+      const held = await manifests.peek(repository, child);
+      if (held === undefined) return false;
+      images.push(parseManifest(held.bytes, held.descriptor.mediaType));
+    }
+    for (const blob of images.flatMap(({ blobs }) => blobs)) {
+      if (!isForeign(blob) && !(await store.has(blob.digest))) return false;
+    }
+    return images.length > 0;
   }
 
   async #choose(
@@ -126,22 +163,11 @@ export class Prewarm {
     rule: PrewarmRule,
     work: Work,
   ): Promise<WarmedImage | undefined> {
-    const name = nameOf(repository, reference);
-    work.signal.throwIfAborted();
     try {
-      if (rule.window !== undefined) await untilInWindow(rule.window, work);
-      const from = this.#sourceOf(repository, rule);
-      const { keepQuota = 0 } = rule;
-      if (keepQuota > 0) {
-        await waitForQuota(from.upstream, { name: repository.name, reference }, keepQuota, work);
-      }
-      const image = await this.#fetch(repository, reference, from, rule, work);
-      work.advance({ imagesDone: 1 });
-      work.log(`${name}: ${work.isDryRun ? 'looked at' : 'is here'}`);
-      return image;
+      return await this.bring(repository, reference, rule, work);
     } catch (error) {
       work.signal.throwIfAborted();
-      work.fail(name, error);
+      work.fail(nameOf(repository, reference), error);
       return undefined;
     }
   }
@@ -163,8 +189,10 @@ export class Prewarm {
       const { blobs } = parseManifest(image.bytes, image.descriptor.mediaType);
       for (const blob of blobs) if (!isForeign(blob)) wanted.set(blob.digest, blob);
     }
-    await this.#bring(repository, [...wanted.values()], from, rule, work);
-    return { repository, reference, manifests: digests };
+    const blobs = [...wanted.values()];
+    const fetchedBytes = await this.#bring(repository, blobs, from, rule, work);
+    const presentBytes = blobs.reduce((sum, { size }) => sum + size, 0) - fetchedBytes;
+    return { repository, reference, manifests: digests, fetchedBytes, presentBytes };
   }
 
   /** The manifests with layers: the image itself, or of an index those for the wanted platforms. */
@@ -175,19 +203,13 @@ export class Prewarm {
     rule: PrewarmRule,
     work: Work,
   ): Promise<ManifestWithBytes[]> {
-    const { manifests, store } = this.#parts;
+    const { manifests } = this.#parts;
     const found: ManifestWithBytes[] = [];
     const parsed = parseManifest(top.bytes, top.descriptor.mediaType);
     const children: Digest[] = [];
     if (parsed.kind === 'index') {
-      const choice: PlatformChoice = {
-        platforms: rule.platforms,
-        attestations: rule.referrers === true,
-        has: (digest) => store.has(digest),
-      };
-      children.push(...(await choosePlatforms(top.bytes, choice)));
-      if (children.length === 0)
-        throw new Error(`it has no image for ${rule.platforms.join(', ')}`);
+      children.push(...(await this.#chosen(top.bytes, rule)));
+      if (children.length === 0) throw new Error(`it has no image for ${platformsText(rule)}`);
     } else {
       found.push(top);
     }
@@ -204,13 +226,28 @@ export class Prewarm {
     return found;
   }
 
+  async #chosen(
+    index: Uint8Array,
+    rule: Pick<PrewarmRule, 'platforms' | 'only' | 'referrers'>,
+  ): Promise<readonly Digest[]> {
+    return (
+      rule.only ??
+      choosePlatforms(index, {
+        platforms: rule.platforms,
+        attestations: rule.referrers === true,
+        has: (digest) => this.#parts.store.has(digest),
+      })
+    );
+  }
+
+  /** @returns the bytes of what was not here */
   async #bring(
     repository: Repository,
     blobs: readonly Descriptor[],
     from: MirroredUpstream,
     rule: PrewarmRule,
     work: Work,
-  ): Promise<void> {
+  ): Promise<number> {
     const missing: Descriptor[] = [];
     for (const blob of blobs) {
       work.advance({ blobsTotal: 1, bytesTotal: blob.size });
@@ -218,10 +255,10 @@ export class Prewarm {
         work.advance({ blobsDone: 1, bytesDone: blob.size });
       } else missing.push(blob);
     }
+    const bytes = missing.reduce((sum, { size }) => sum + size, 0);
     if (work.isDryRun) {
-      const bytes = missing.reduce((sum, { size }) => sum + size, 0);
       work.log(`${missing.length} blobs with ${bytes} bytes would be fetched`);
-      return;
+      return bytes;
     }
     let failure: unknown;
     const next = async (): Promise<void> => {
@@ -237,6 +274,7 @@ export class Prewarm {
     };
     await Promise.all(Array.from({ length: blobsAtOnce }, next));
     if (failure !== undefined) throw failure;
+    return bytes;
   }
 
   async #bringOne(
@@ -276,6 +314,10 @@ export class Prewarm {
     const both = new OwnAndShared(bandwidth, fill.bandwidth);
     return { ...from, readAhead: false, fill: { ...fill, bandwidth: both } };
   }
+}
+
+function platformsText({ platforms }: PrewarmRule): string {
+  return platforms === 'all' ? 'any platform' : platforms.join(', ') || 'linux/amd64';
 }
 
 function nameOf(repository: Repository, { tag, digest }: Reference): string {

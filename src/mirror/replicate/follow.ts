@@ -1,6 +1,7 @@
 import type { Clock } from '../../base/clock.ts';
 import {
   LogTooShort,
+  type FeedCursor,
   type PrimaryAdmin,
   type PrimaryChange,
 } from '../../upstream/primary/admin.ts';
@@ -12,29 +13,35 @@ const waitSeconds = 30;
 /** After a failure: the first wait and the longest; it doubles. */
 const backOffMs = { first: 500, max: 15_000 };
 
-/** Where a follower is: the primary's number of the last change that was taken up. */
+/** After a change: what belongs to it (the image of an index) is named a moment later. */
+const settleMs = 300;
+
+/** Where a follower is: the place after the last change that was taken up. */
 export interface CursorShelf {
-  load(): Promise<number | undefined>;
-  save(seq: number): Promise<void>;
+  load(): Promise<FeedCursor | undefined>;
+  save(cursor: FeedCursor): Promise<void>;
 }
 
+/** Times by the wall clock in milliseconds. */
 export interface FollowState {
-  readonly cursor: number | undefined;
-  /** Of the primary, when it last answered. */
+  readonly cursor: FeedCursor | undefined;
+  /** The number of the newest change, when the primary last answered. */
   readonly latest: number | undefined;
-  /** Wall clock, milliseconds. */
   readonly lastAnswerMs: number | undefined;
+  /** Since when there are changes that are not here. */
   readonly behindSinceMs: number | undefined;
+  readonly failingSinceMs: number | undefined;
   readonly lastError: string | undefined;
 }
 
-/** Follows the feed of a primary: one long question at a time, as long as the process lives. */
+/** Follows the feed of a primary for one rule: one long question at a time, as long as the process lives. */
 export class Follower {
   readonly #admin: PrimaryAdmin;
   readonly #shelf: CursorShelf;
   readonly #clock: Clock;
-  readonly #taken: (changes: readonly PrimaryChange[]) => Promise<void>;
-  readonly #compareAll: () => Promise<void>;
+  readonly #take: (changes: readonly PrimaryChange[], signal: AbortSignal) => Promise<void>;
+  readonly #compareAll: (signal: AbortSignal) => Promise<void>;
+  readonly #recovered: () => void;
   readonly #abort = new AbortController();
   #running: Promise<void> = Promise.resolve();
   #state: FollowState = {
@@ -42,6 +49,7 @@ export class Follower {
     latest: undefined,
     lastAnswerMs: undefined,
     behindSinceMs: undefined,
+    failingSinceMs: undefined,
     lastError: undefined,
   };
 
@@ -49,16 +57,19 @@ export class Follower {
     readonly admin: PrimaryAdmin;
     readonly shelf: CursorShelf;
     readonly clock: Clock;
-    /** Takes up changes for good: what it begins outlives the process. */
-    readonly taken: (changes: readonly PrimaryChange[]) => Promise<void>;
-    /** Begins a comparison of everything, for a new follower and one that is too far behind. */
-    readonly compareAll: () => Promise<void>;
+    /** Ends when changes are here, or noted as owed. */
+    readonly take: (changes: readonly PrimaryChange[], signal: AbortSignal) => Promise<void>;
+    /** Compares everything, for a new follower and one that is too far behind. */
+    readonly compareAll: (signal: AbortSignal) => Promise<void>;
+    /** The primary answers again. */
+    readonly recovered: () => void;
   }) {
     this.#admin = parts.admin;
     this.#shelf = parts.shelf;
     this.#clock = parts.clock;
-    this.#taken = parts.taken;
+    this.#take = parts.take;
     this.#compareAll = parts.compareAll;
+    this.#recovered = parts.recovered;
   }
 
   get state(): FollowState {
@@ -84,7 +95,9 @@ export class Follower {
         waitMs = backOffMs.first;
       } catch (error) {
         if (signal.aborted) return;
-        this.#note({ lastError: error instanceof Error ? error.message : String(error) });
+        const lastError = error instanceof Error ? error.message : String(error);
+        const { failingSinceMs = this.#clock.wallMs() } = this.#state;
+        this.#note({ lastError, failingSinceMs });
         await pause(waitMs, signal).catch(() => {});
         waitMs = Math.min(waitMs * 2, backOffMs.max);
       }
@@ -96,11 +109,12 @@ export class Follower {
     if (cursor === undefined) return this.#beginAnew(signal);
     try {
       const { changes, latest } = await this.#admin.changes(cursor, waitSeconds, signal);
-      this.#answered(latest);
+      this.#answered(cursor, latest);
       const last = changes.at(-1);
       if (last === undefined) return;
-      await this.#taken(changes);
-      await this.#moveTo(last.seq);
+      await pause(settleMs, signal);
+      await this.#take(changes, signal);
+      await this.#moveTo({ log: cursor.log, seq: last.seq });
     } catch (error) {
       if (!(error instanceof LogTooShort)) throw error;
       await this.#beginAnew(signal);
@@ -110,22 +124,30 @@ export class Follower {
   /** What changes while everything is compared comes by the feed afterwards. */
   async #beginAnew(signal: AbortSignal): Promise<void> {
     const latest = await this.#admin.latest(signal);
-    this.#answered(latest);
-    await this.#compareAll();
+    this.#answered(undefined, latest.seq);
+    await this.#compareAll(signal);
     await this.#moveTo(latest);
   }
 
-  async #moveTo(seq: number): Promise<void> {
-    await this.#shelf.save(seq);
-    this.#note({ cursor: seq });
-    this.#answered(this.#state.latest ?? seq);
+  async #moveTo(cursor: FeedCursor): Promise<void> {
+    await this.#shelf.save(cursor);
+    const { latest = cursor.seq, lastAnswerMs } = this.#state;
+    // What came since is no older than the answer that told of it.
+    this.#note({ cursor, behindSinceMs: cursor.seq < latest ? lastAnswerMs : undefined });
   }
 
-  #answered(latest: number): void {
+  #answered(cursor: FeedCursor | undefined, latest: number): void {
     const now = this.#clock.wallMs();
-    const isBehind = (this.#state.cursor ?? 0) < latest;
-    const behindSinceMs = isBehind ? (this.#state.behindSinceMs ?? now) : undefined;
-    this.#note({ latest, lastAnswerMs: now, behindSinceMs, lastError: undefined });
+    const { behindSinceMs = now, failingSinceMs } = this.#state;
+    const isBehind = (cursor?.seq ?? 0) < latest;
+    this.#note({
+      latest,
+      lastAnswerMs: now,
+      behindSinceMs: isBehind ? behindSinceMs : undefined,
+      failingSinceMs: undefined,
+      lastError: undefined,
+    });
+    if (failingSinceMs !== undefined) this.#recovered();
   }
 
   #note(state: Partial<FollowState>): void {

@@ -6,8 +6,10 @@ import { repositoryKey, type Repository } from '../../oci/reference.ts';
 import type { TagStore } from '../../store/names.ts';
 import type { Manifests } from '../manifests.ts';
 import type { MirroredUpstream } from '../mirrored-upstream.ts';
-import type { Prewarm } from '../prewarm/prewarm.ts';
+import type { Prewarm, PrewarmRule } from '../prewarm/prewarm.ts';
+import type { TimeWindow } from '../prewarm/window.ts';
 import { selectTags, type TagSelection } from '../select/tags.ts';
+import type { Deliveries, Subject } from './deliveries.ts';
 
 /** What one rule copies from the primary. */
 export interface SyncRule {
@@ -15,9 +17,11 @@ export interface SyncRule {
   /** Globs of `registry/name`. */
   readonly repositories: readonly string[];
   readonly tags: TagSelection;
+  /** None: those that the primary has; all of them when it cannot say. */
   readonly platforms: readonly string[];
   readonly referrers: boolean;
   readonly bandwidth: Pace | undefined;
+  readonly window: TimeWindow | undefined;
   /** What the primary has deleted: kept here, or deleted too. */
   readonly deletions: 'keep' | 'propagate';
 }
@@ -25,6 +29,8 @@ export interface SyncRule {
 export interface SourceTag {
   readonly tag: string;
   readonly digest: Digest;
+  /** Of an index: the images that the source has of it, where it can say. */
+  readonly images?: readonly Digest[] | undefined;
 }
 
 /** The site that is copied from. */
@@ -32,12 +38,6 @@ export interface SyncSource {
   /** Those that may match one of the globs. */
   repositories(globs: readonly string[], signal: AbortSignal): AsyncIterable<Repository>;
   tags(repository: Repository, signal: AbortSignal): Promise<SourceTag[]>;
-}
-
-/** One tag of one repository: what a run is about when the feed has named it. */
-export interface ImageName {
-  readonly repository: Repository;
-  readonly tag: string;
 }
 
 /** What differs between this site and its primary. */
@@ -55,6 +55,9 @@ export interface SyncParts {
   readonly upstreamOf: (repository: Repository) => MirroredUpstream | undefined;
 }
 
+/** Images at a time: the small questions of one are asked while another's layers come. */
+const imagesAtOnce = 3;
+
 /** Copies what a rule selects: blobs before manifests, manifests before tags, and only what is missing. */
 export class Sync {
   readonly #parts: SyncParts;
@@ -63,26 +66,35 @@ export class Sync {
     this.#parts = parts;
   }
 
-  /** @param only what the feed has named; undefined: everything that the rule selects */
+  /**
+   * @param deliveries hears of each image how it went
+   * @param only what the feed has named, or what failed before; undefined: all that the rule selects
+   */
   async run(
     rule: SyncRule,
     source: SyncSource,
+    deliveries: Deliveries,
     work: Work,
-    only?: readonly ImageName[],
+    only?: readonly Subject[],
   ): Promise<void> {
     const named = only === undefined ? undefined : groupByRepository(only);
-    const repositories =
-      named === undefined ? this.#selected(rule, source, work.signal) : named.keys();
-    for await (const key of repositories) {
-      work.signal.throwIfAborted();
-      const repository = typeof key === 'string' ? repositoryOf(key) : key;
-      try {
-        await this.#copy(rule, source, repository, work, named?.get(repositoryKey(repository)));
-      } catch (error) {
+    try {
+      const repositories =
+        named === undefined
+          ? this.#selected(rule, source, work.signal)
+          : Array.from(named.values(), ({ repository }) => repository);
+      for await (const repository of repositories) {
         work.signal.throwIfAborted();
-        work.advance({ imagesTotal: 1 });
-        work.fail(repositoryKey(repository), error);
+        const tags = named?.get(repositoryKey(repository))?.tags;
+        await this.#copyRepository(rule, source, { repository, tags }, deliveries, work);
       }
+      if (named === undefined) deliveries.delivered({});
+    } catch (error) {
+      work.signal.throwIfAborted();
+      if (named === undefined && !work.isDryRun) deliveries.failed({}, error);
+      throw error;
+    } finally {
+      await deliveries.save();
     }
   }
 
@@ -93,11 +105,16 @@ export class Sync {
     signal: AbortSignal,
   ): AsyncGenerator<Difference, void> {
     for await (const repository of this.#selected(rule, source, signal)) {
-      const there = this.#wanted(rule, await source.tags(repository, signal));
+      const all = await source.tags(repository, signal);
       const here = await this.#here(repository);
-      for (const { tag, digest } of there) {
-        if (here.get(tag) === digest && (await this.#isWhole(repository, digest))) continue;
+      for (const wanted of wantedOf(rule, all)) {
+        const { tag, digest } = wanted;
+        if (await this.#isHere(rule, repository, wanted, here)) continue;
         yield { repository, tag, here: here.get(tag), there: digest };
+      }
+      if (rule.deletions === 'keep') continue;
+      for (const tag of goneOf(rule, here, all)) {
+        yield { repository, tag, here: here.get(tag), there: undefined };
       }
     }
   }
@@ -107,30 +124,75 @@ export class Sync {
     return picomatch.isMatch(repositoryKey(repository), [...repositories]);
   }
 
-  async #copy(
+  async #copyRepository(
     rule: SyncRule,
     source: SyncSource,
-    repository: Repository,
+    { repository, tags }: RepositoryTags,
+    deliveries: Deliveries,
     work: Work,
-    only: ReadonlySet<string> | undefined,
   ): Promise<void> {
-    const all = await source.tags(repository, work.signal);
-    const wanted = this.#wanted(rule, all).filter(({ tag }) => only?.has(tag) ?? true);
-    const here = await this.#here(repository);
-    work.advance({ imagesTotal: wanted.length });
-    for (const { tag, digest } of wanted) {
+    let all: SourceTag[];
+    try {
+      all = await source.tags(repository, work.signal);
+    } catch (error) {
       work.signal.throwIfAborted();
-      if (here.get(tag) === digest && (await this.#isWhole(repository, digest))) {
-        work.advance({ imagesDone: 1 });
-        continue;
-      }
-      const { platforms, referrers, bandwidth } = rule;
-      const images = { images: [], platforms, referrers, bandwidth, priority: 'sync' as const };
-      const brought = await this.#parts.prewarm.bring(repository, { digest }, images, work);
-      if (brought === undefined || work.isDryRun) continue;
-      await this.#parts.manifests.adopt(repository, tag, digest);
+      work.advance({ imagesTotal: 1 });
+      work.fail(repositoryKey(repository), error);
+      if (work.isDryRun) return;
+      if (tags === undefined) deliveries.failed({ repository }, error);
+      for (const tag of tags ?? []) deliveries.failed({ repository, tag }, error);
+      return;
     }
-    if (rule.deletions === 'propagate') await this.#delete(rule, repository, all, here, work, only);
+    const here = await this.#here(repository);
+    const wanted = wantedOf(rule, all).filter(({ tag }) => tags?.has(tag) ?? true);
+    work.advance({ imagesTotal: wanted.length });
+    // What was named and is not wanted any more is done, too.
+    const done = new Set([...(tags ?? []), ...wanted.map(({ tag }) => tag)]);
+    const next = async (): Promise<void> => {
+      for (let image = wanted.shift(); image !== undefined; image = wanted.shift()) {
+        work.signal.throwIfAborted();
+        const isDone = await this.#copy(rule, repository, image, here, deliveries, work);
+        if (!isDone) done.delete(image.tag);
+      }
+    };
+    await Promise.all(Array.from({ length: imagesAtOnce }, next));
+    if (rule.deletions === 'propagate') await this.#delete(rule, repository, all, here, work, tags);
+    if (work.isDryRun) return;
+    for (const tag of done) deliveries.delivered({ repository, tag });
+    if (tags === undefined) deliveries.delivered({ repository });
+  }
+
+  /** @returns whether nothing of it is owed any more */
+  async #copy(
+    rule: SyncRule,
+    repository: Repository,
+    image: SourceTag,
+    here: ReadonlyMap<string, Digest>,
+    deliveries: Deliveries,
+    work: Work,
+  ): Promise<boolean> {
+    const { tag, digest } = image;
+    try {
+      if (await this.#isHere(rule, repository, image, here)) {
+        work.advance({ imagesDone: 1 });
+        return true;
+      }
+      const brought = await this.#parts.prewarm.bring(
+        repository,
+        { digest },
+        bringingOf(rule, image),
+        work,
+      );
+      if (work.isDryRun) return true;
+      await this.#parts.manifests.adopt(repository, tag, digest);
+      deliveries.count(brought);
+      return true;
+    } catch (error) {
+      work.signal.throwIfAborted();
+      work.fail(`${repositoryKey(repository)}:${tag}`, error);
+      if (!work.isDryRun) deliveries.failed({ repository, tag }, error);
+      return false;
+    }
   }
 
   async #delete(
@@ -141,9 +203,8 @@ export class Sync {
     work: Work,
     only: ReadonlySet<string> | undefined,
   ): Promise<void> {
-    const kept = new Set(there.map(({ tag }) => tag));
-    const gone = [...here.keys()].filter((tag) => !kept.has(tag) && (only?.has(tag) ?? true));
-    for (const tag of selectTags(gone, { ...rule.tags, newest: undefined })) {
+    for (const tag of goneOf(rule, here, there)) {
+      if (only?.has(tag) === false) continue;
       work.log(`${repositoryKey(repository)}:${tag}: deleted at the primary`);
       if (!work.isDryRun) await this.#parts.manifests.forget(repository, { tag });
     }
@@ -160,16 +221,6 @@ export class Sync {
     }
   }
 
-  #wanted({ tags }: SyncRule, all: readonly SourceTag[]): SourceTag[] {
-    const chosen = new Set(
-      selectTags(
-        all.map(({ tag }) => tag),
-        tags,
-      ),
-    );
-    return all.filter(({ tag }) => chosen.has(tag));
-  }
-
   async #here(repository: Repository): Promise<Map<string, Digest>> {
     const here = new Map<string, Digest>();
     for await (const { tag, record } of this.#parts.tags.walk(repository))
@@ -177,21 +228,72 @@ export class Sync {
     return here;
   }
 
-  #isWhole(repository: Repository, digest: Digest): Promise<boolean> {
-    return this.#parts.manifests.isWhole(repository, digest);
+  async #isHere(
+    rule: SyncRule,
+    repository: Repository,
+    image: SourceTag,
+    here: ReadonlyMap<string, Digest>,
+  ): Promise<boolean> {
+    const { tag, digest } = image;
+    if (here.get(tag) !== digest) return false;
+    return this.#parts.prewarm.holds(repository, digest, bringingOf(rule, image));
   }
 }
 
-function groupByRepository(images: readonly ImageName[]): Map<string, Set<string>> {
-  const groups = new Map<string, Set<string>>();
-  for (const { repository, tag } of images) {
+interface RepositoryTags {
+  readonly repository: Repository;
+  /** Undefined: all that the rule selects. */
+  readonly tags: ReadonlySet<string> | undefined;
+}
+
+function groupByRepository(subjects: readonly Subject[]): Map<string, RepositoryTags> {
+  const groups = new Map<string, { repository: Repository; tags: Set<string> | undefined }>();
+  for (const { repository, tag } of subjects) {
+    if (repository === undefined) continue;
     const key = repositoryKey(repository);
-    groups.set(key, (groups.get(key) ?? new Set()).add(tag));
+    const group = groups.get(key) ?? { repository, tags: new Set<string>() };
+    if (tag === undefined) group.tags = undefined;
+    else group.tags?.add(tag);
+    groups.set(key, group);
   }
   return groups;
 }
 
-function repositoryOf(key: string): Repository {
-  const slash = key.indexOf('/');
-  return { registry: key.slice(0, slash), name: key.slice(slash + 1) };
+/** An index of which the source has no image is none yet: it is named again when one is there. */
+function wantedOf({ tags, platforms }: SyncRule, all: readonly SourceTag[]): SourceTag[] {
+  const chosen = new Set(
+    selectTags(
+      all.map(({ tag }) => tag),
+      tags,
+    ),
+  );
+  return all.filter(
+    ({ tag, images }) => chosen.has(tag) && (platforms.length > 0 || images?.length !== 0),
+  );
+}
+
+/** Tags that the rule selects and that are here alone. */
+function goneOf(
+  { tags }: SyncRule,
+  here: ReadonlyMap<string, Digest>,
+  there: readonly SourceTag[],
+): string[] {
+  const kept = new Set(there.map(({ tag }) => tag));
+  const gone = [...here.keys()].filter((tag) => !kept.has(tag));
+  return selectTags(gone, { ...tags, newest: undefined });
+}
+
+function bringingOf(
+  { platforms, referrers, bandwidth, window }: SyncRule,
+  { images }: SourceTag,
+): PrewarmRule {
+  return {
+    images: [],
+    platforms: platforms.length > 0 ? platforms : 'all',
+    only: platforms.length > 0 ? undefined : images,
+    referrers,
+    bandwidth,
+    window,
+    priority: 'sync',
+  };
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { MirrorError } from '../../oci/errors.ts';
 import { findDigest, type Digest } from '../../oci/digest.ts';
 import type { Repository } from '../../oci/reference.ts';
@@ -16,7 +17,17 @@ export interface PrimaryChange {
 export interface PrimaryTag {
   readonly tag: string;
   readonly digest: Digest;
+  /** Of an index: the manifests it names that are cached there; undefined for an image. */
+  readonly images: readonly Digest[] | undefined;
 }
+
+/** A place in the primary's log. */
+export interface FeedCursor {
+  readonly log: string;
+  readonly seq: number;
+}
+
+type Item = Readonly<Record<string, unknown>>;
 
 /** One page of a list, or of changes. */
 const pageBytesMax = 16 * 1024 * 1024;
@@ -51,24 +62,33 @@ export class PrimaryAdmin {
   }
 
   /**
-   * What changed after `seq`, and the number of the newest change. Waits until there is something.
+   * What changed after a place in the log, and the number of the newest change. Waits until there is
+   * something.
    * @throws LogTooShort; MirrorError UPSTREAM_UNAVAILABLE; the signal's reason
    */
   async changes(
-    seq: number,
+    { log, seq }: FeedCursor,
     waitSeconds: number,
     signal: AbortSignal,
   ): Promise<{ changes: PrimaryChange[]; latest: number }> {
-    const path = `/api/v1/changes?since=${seq}&wait=${waitSeconds}s&limit=${pageLimit}`;
-    const answer = await this.#get(path, signal, waitSeconds * 1000 + answerMs);
-    const { items, latest } = answer as { items: Record<string, unknown>[]; latest: number };
-    return { changes: items.map(changeOf), latest };
+    const query = new URLSearchParams({
+      since: String(seq),
+      log,
+      wait: `${waitSeconds}s`,
+      limit: String(pageLimit),
+    });
+    const path = `/api/v1/changes?${query.toString()}`;
+    const { items, latest } = await this.#get(path, signal, waitSeconds * 1000 + answerMs);
+    if (!Array.isArray(items) || !Number.isSafeInteger(latest)) throw this.#malformed(path);
+    return { changes: (items as Item[]).map(changeOf), latest: latest as number };
   }
 
-  /** The number of the newest change. */
-  async latest(signal: AbortSignal): Promise<number> {
-    const answer = await this.#get('/api/v1/changes?limit=1&latest=true', signal, answerMs);
-    return (answer as { latest: number }).latest;
+  /** The place after the newest change. */
+  async latest(signal: AbortSignal): Promise<FeedCursor> {
+    const path = '/api/v1/changes?limit=1&latest=true';
+    const { latest, log } = await this.#get(path, signal, answerMs);
+    if (!Number.isSafeInteger(latest) || typeof log !== 'string') throw this.#malformed(path);
+    return { log, seq: latest as number };
   }
 
   async *repositories(signal: AbortSignal): AsyncGenerator<Repository, void> {
@@ -82,28 +102,34 @@ export class PrimaryAdmin {
     signal: AbortSignal,
   ): AsyncGenerator<PrimaryTag, void> {
     const path = `/api/v1/repositories/${encodeURIComponent(`${registry}/${name}`)}/tags`;
-    for await (const item of this.#list(path, signal)) {
-      const digest = findDigest(String(item['digest']));
-      if (digest !== undefined) yield { tag: String(item['tag']), digest };
+    for await (const { tag, digest: text, images } of this.#list(path, signal, '&images=true')) {
+      const digest = findDigest(String(text));
+      if (digest === undefined) throw this.#malformed(path);
+      yield {
+        tag: String(tag),
+        digest,
+        images: Array.isArray(images) ? digestsOf(images) : undefined,
+      };
     }
   }
 
-  async *#list(path: string, signal: AbortSignal): AsyncGenerator<Record<string, unknown>, void> {
+  async *#list(path: string, signal: AbortSignal, more: string = ''): AsyncGenerator<Item, void> {
     for (let after = ''; ;) {
       const query = `limit=${pageLimit}${after === '' ? '' : `&after=${encodeURIComponent(after)}`}`;
-      const answer = await this.#get(`${path}?${query}`, signal, answerMs);
-      const { items, next } = answer as { items: Record<string, unknown>[]; next: string | null };
-      yield* items;
-      if (next === null) return;
+      const { items, next } = await this.#get(`${path}?${query}${more}`, signal, answerMs);
+      if (!Array.isArray(items)) throw this.#malformed(path);
+      yield* items as Item[];
+      if (typeof next !== 'string') return;
       after = next;
     }
   }
 
-  async #get(path: string, signal: AbortSignal, timeoutMs: number): Promise<unknown> {
+  async #get(path: string, signal: AbortSignal, timeoutMs: number): Promise<Item> {
     const url = new URL(this.#url + path);
     const token = await this.#token();
     let status: number;
-    let text: string;
+    let body: Buffer;
+    let claimed: unknown;
     try {
       const dispatcher = await this.#connections.dispatcherFor(url, 'own');
       const response = await dispatcher.request({
@@ -119,7 +145,8 @@ export class PrimaryAdmin {
         bodyTimeout: timeoutMs,
       });
       status = response.statusCode;
-      text = (await readAtMost(response.body, pageBytesMax, 'a page')).toString('utf8');
+      claimed = response.headers['content-digest'];
+      body = await readAtMost(response.body, pageBytesMax, 'a page');
     } catch (cause) {
       signal.throwIfAborted();
       const why = cause instanceof Error ? cause.message : String(cause);
@@ -131,11 +158,18 @@ export class PrimaryAdmin {
     }
     if (status !== 200)
       throw this.#unavailable(`answered ${status} for ${url.pathname}`, undefined);
-    try {
-      return JSON.parse(text) as unknown;
-    } catch (cause) {
-      throw this.#unavailable('answered something that is no JSON', cause);
+    const digest = createHash('sha256').update(body).digest('base64');
+    if (claimed !== `sha-256=:${digest}:`) {
+      throw this.#unavailable('sent something else than it says: the line changed it', undefined);
     }
+    return JSON.parse(body.toString('utf8')) as Item;
+  }
+
+  #malformed(path: string): MirrorError {
+    return this.#unavailable(
+      `answered ${path} in a form that is not known here; is it an Entrepot of this version?`,
+      undefined,
+    );
   }
 
   #unavailable(what: string, cause: unknown): MirrorError {
@@ -149,7 +183,7 @@ export class PrimaryAdmin {
   }
 }
 
-function changeOf(item: Record<string, unknown>): PrimaryChange {
+function changeOf(item: Item): PrimaryChange {
   const { seq, kind, repository, tag, digest } = item;
   return {
     seq: Number(seq),
@@ -158,6 +192,10 @@ function changeOf(item: Record<string, unknown>): PrimaryChange {
     tag: String(tag),
     digest: typeof digest === 'string' ? findDigest(digest) : undefined,
   };
+}
+
+function digestsOf(texts: readonly unknown[]): Digest[] {
+  return texts.map((text) => findDigest(String(text))).filter((digest) => digest !== undefined);
 }
 
 function repositoryOf(text: string): Repository {
