@@ -81,6 +81,11 @@ export class Blobs {
       const isFlying = this.#flying.has(digest);
       const flight = this.#flight(repository, digest, from, link, 'client');
       const fill = await flight;
+      if (isFlying && fill?.failure !== undefined && tries < triesMax && !this.#isClosing) {
+        // It failed before we came, and is only being cleared away.
+        await fill.ended;
+        continue;
+      }
       // Already here, or brought for another repository: ours must be allowed to see it.
       const isForeign = fill === undefined || !isSame(fill.repository, repository);
       if (isForeign && link === undefined) link = await this.#confirm(repository, digest, from);

@@ -112,7 +112,7 @@ export class Fill {
 
   /** Why it failed; undefined while it runs and when it is committed. */
   get failure(): unknown {
-    return this.#failure;
+    return this.#failure ?? this.#ingest?.failure;
   }
 
   stop(): void {
