@@ -8,6 +8,7 @@ import {
 } from 'prom-client';
 import type { Event } from '../base/events.ts';
 import { outcomeName, Statistics } from './statistics.ts';
+import { addSyncMetrics, type SyncRuleFigures } from './sync-metrics.ts';
 
 /** What is read when somebody asks for the metrics. Bytes. */
 export interface MetricSources {
@@ -33,21 +34,6 @@ export interface MetricSources {
     readonly pauses: readonly { readonly scope: string; readonly secondsLeft: number }[];
   }[];
   readonly syncRules: () => readonly SyncRuleFigures[];
-}
-
-/** What is shown of a rule that copies from a primary; null where it is not known. */
-export interface SyncRuleFigures {
-  readonly name: string;
-  readonly lagSeconds: number | null;
-  readonly lagChanges: number | null;
-  readonly undelivered: readonly unknown[];
-  /** ISO 8601. */
-  readonly lastSuccessAt: string | null;
-  readonly copied: {
-    readonly images: number;
-    readonly fetchedBytes: number;
-    readonly savedBytes: number;
-  };
 }
 
 /** From a manifest out of memory (1 ms) to a large layer over a slow line (minutes). Seconds. */
@@ -122,7 +108,10 @@ export class Metrics {
     this.#addCounters();
     this.#addAccounts();
     this.#addGauges();
-    this.#addSync();
+    addSyncMetrics(sources.syncRules, {
+      gauge: (...about) => this.#gauge(...about),
+      counter: (...about) => this.#counter(...about),
+    });
     collectDefaultMetrics({ register: this.#registry, prefix: 'entrepot_' });
   }
 
@@ -319,54 +308,6 @@ export class Metrics {
         const usage = await store().catch(() => undefined);
         if (usage !== undefined) gauge.set(usage[key]);
       });
-    }
-  }
-
-  #addSync(): void {
-    const figures: [name: string, help: string, of: (rule: SyncRuleFigures) => number | null][] = [
-      [
-        'entrepot_sync_lag_seconds',
-        'For how long something of the primary has been missing here',
-        ({ lagSeconds }) => lagSeconds,
-      ],
-      [
-        'entrepot_sync_lag_changes',
-        'Changes of the primary that are missing here',
-        ({ lagChanges }) => lagChanges,
-      ],
-      [
-        'entrepot_sync_undelivered',
-        'Images that failed and are tried again',
-        ({ undelivered }) => undelivered.length,
-      ],
-      [
-        'entrepot_sync_last_success_timestamp_seconds',
-        'When a run of the rule last succeeded',
-        ({ lastSuccessAt }) => (lastSuccessAt === null ? null : Date.parse(lastSuccessAt) / 1000),
-      ],
-    ];
-    for (const [name, help, of] of figures) {
-      this.#gauge(name, help, ['rule'], (gauge) => {
-        for (const rule of this.#sources.syncRules()) {
-          const value = of(rule);
-          if (value !== null) gauge.set({ rule: rule.name }, value);
-        }
-      });
-    }
-    for (const [what, key] of [
-      ['fetched', 'fetchedBytes'],
-      ['saved', 'savedBytes'],
-    ] as const) {
-      this.#counter(
-        `entrepot_sync_${what}_bytes_total`,
-        `Bytes of copied images: what crossed the line, and what was here already (${what})`,
-        ['rule'],
-        (counter) => {
-          for (const { name, copied } of this.#sources.syncRules()) {
-            counter.inc({ rule: name }, copied[key]);
-          }
-        },
-      );
     }
   }
 

@@ -21,7 +21,8 @@ import { repositoryKey } from '../oci/reference.ts';
 import type { BlobStore, StoreUsage } from '../store/blob-store.ts';
 import type { Names } from '../store/names.ts';
 import { History } from '../telemetry/history.ts';
-import { Metrics, type SyncRuleFigures } from '../telemetry/metrics.ts';
+import { Metrics } from '../telemetry/metrics.ts';
+import type { SyncRuleFigures } from '../telemetry/sync-metrics.ts';
 import { Statistics } from '../telemetry/statistics.ts';
 
 /** Consumers of events that the admin door shows; they exist before the parts that state events. */
