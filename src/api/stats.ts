@@ -23,7 +23,12 @@ export const transferred = z.object({
   saved: bytes.describe('served and not fetched'),
 });
 
-export const tier = z.object({ name: z.string(), usedBytes: bytes, maxBytes: bytes, blobs: count });
+export const tier = z.object({
+  name: z.enum(['small', 'large']).describe('below 1 MiB, or not'),
+  usedBytes: bytes,
+  maxBytes: bytes.describe('what it keeps whatever the other one needs; 0: no limit'),
+  blobs: count,
+});
 
 export const disk = z.object({
   usedBytes: bytes,

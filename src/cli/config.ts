@@ -14,6 +14,10 @@ export function addConfig(program: Command, io: CliIo): void {
     .summary('check, print and explain the configuration')
     .description(
       'Check or print the configuration that `entrepot serve` would run by, and explain what can be set.',
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  entrepot config check --config /etc/entrepot.yaml\n  entrepot config describe upstreams.docker.io.tagTtl',
     );
 
   config

@@ -83,8 +83,9 @@ function pageOf(stats: Stats, io: CliIo, course: Course | undefined, rows: numbe
     `${label('pulls')}${number(stats.quotaRequestsSaved)} of the upstreams' quota saved`,
     `${label('disk')}${diskText(stats)}; ${number(disk.blobs)} blobs, ${size(disk.freeBytes)} free`,
   ];
+  if (course === undefined) lines.push(`${label('')}${tiersText(stats)}`);
   if (course !== undefined) lines.push('', ...courseLines(course, width, paint));
-  lines.push('', table(...upstreamTable(stats), width, [2, 3, 4, 5]));
+  lines.push('', table(...upstreamTable(stats), width, [2, 3, 4, 5, 6]));
   const room = rows - lines.join('\n').split('\n').length - 3;
   if (stats.fills.length > 0 && room > 2) {
     const fills = stats.fills.slice(0, Math.max(1, Math.min(5, room - 3)));
@@ -101,6 +102,13 @@ function diskText({ disk }: Stats): string {
   if (!disk.isCounted) return `${size(disk.usedBytes)} (still counting)`;
   if (disk.maxBytes === 0) return size(disk.usedBytes);
   return `${size(disk.usedBytes)} of ${size(disk.maxBytes)} (${percent(disk.usedBytes / disk.maxBytes)})`;
+}
+
+function tiersText({ disk }: Stats): string {
+  const names = { small: 'below 1 MiB', large: 'larger' };
+  return disk.tiers
+    .map(({ name, usedBytes, blobs }) => `${size(usedBytes)} in ${number(blobs)} ${names[name]}`)
+    .join(', ');
 }
 
 function courseLines(

@@ -48,7 +48,8 @@ export function addSync(program: Command, io: CliIo, finish: Finish): void {
     .description(
       'Show each rule with its state, how far it is behind, its last success and failure. Exit code 0 when none fails.',
     )
-    .option('--json', 'print it as JSON');
+    .option('--json', 'print it as JSON')
+    .addHelpText('after', '\nExample:\n  entrepot sync status');
   addServerOptions(status).action(async (_: SyncOptions, command: Command) => {
     const options: SyncOptions = command.optsWithGlobals();
     const found = await new AdminClient(io, options).get<SyncStatus>('/api/v1/sync');
@@ -68,7 +69,11 @@ export function addSync(program: Command, io: CliIo, finish: Finish): void {
     .description(
       'Compare what the rules select at the primary with what is here. Exit code 0 when both are equal, 1 when something differs.',
     )
-    .option('--json', 'print the differences as JSON');
+    .option('--json', 'print the differences as JSON')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  entrepot sync verify\n  entrepot sync verify team --json',
+    );
   addServerOptions(verify).action(
     async (rule: string | undefined, _: SyncOptions, command: Command) => {
       const options: SyncOptions = command.optsWithGlobals();

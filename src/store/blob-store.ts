@@ -47,6 +47,16 @@ export interface StoreUsage {
   readonly blobs: number;
   /** False while the store is still being counted after the start. */
   readonly isCounted: boolean;
+  readonly tiers: readonly TierUsage[];
+}
+
+/** What content of one range of sizes takes: the small (below 1 MiB) have a share of their own. */
+export interface TierUsage {
+  readonly name: 'small' | 'large';
+  readonly usedBytes: number;
+  /** What it may keep whatever the other one needs; 0: no limit but the disk's. */
+  readonly maxBytes: number;
+  readonly blobs: number;
 }
 
 /** Committed content, open for reading until `close`. */

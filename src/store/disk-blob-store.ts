@@ -115,6 +115,7 @@ export class DiskBlobStore implements BlobStore {
       totalBytes,
       blobs: this.#residents.eviction.count,
       isCounted: this.#residents.isCounted,
+      tiers: this.#residents.eviction.tiers,
     };
   }
 

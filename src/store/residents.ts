@@ -2,8 +2,8 @@ import path from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import type { Observe } from '../base/events.ts';
 import type { Digest } from '../oci/digest.ts';
-import type { Eviction, EvictionPolicy, Resident } from './eviction/eviction.ts';
-import { evictionBy } from './eviction/tiered.ts';
+import type { EvictionPolicy, Resident } from './eviction/eviction.ts';
+import { evictionBy, type TieredEviction } from './eviction/tiered.ts';
 import { Recency } from './folder/recency.ts';
 import { scanBlobs, type Foreign } from './folder/scan.ts';
 
@@ -13,7 +13,7 @@ import { scanBlobs, type Foreign } from './folder/scan.ts';
  * before the start.
  */
 export class Residents {
-  readonly eviction: Eviction;
+  readonly eviction: TieredEviction;
   readonly #blobsFolder: string;
   readonly #recencyFile: string;
   readonly #clock: Clock;

@@ -161,7 +161,7 @@ export async function openAdmin(around: AdminSurroundings): Promise<Admin> {
 
 async function diskOf(store: AdminSurroundings['store']): Promise<Disk> {
   const usage = await store.usage();
-  return { ...usage, tiers: [] };
+  return { ...usage, tiers: [...usage.tiers] };
 }
 
 function statsOf(

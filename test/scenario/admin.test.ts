@@ -44,7 +44,7 @@ test('what was served, fetched and saved is told, by upstream and kind', async (
     quotaRequestsSaved: number;
     topImages: { repository: string; pulls: number }[];
     upstreams: { name: string; state: string }[];
-    disk: { usedBytes: number };
+    disk: { usedBytes: number; blobs: number; tiers: Record<string, unknown>[] };
   }>(mirror, '/api/v1/stats');
 
   const blobs = [image.config, ...image.layers].reduce((sum, { bytes }) => sum + bytes.length, 0);
@@ -72,6 +72,12 @@ test('what was served, fetched and saved is told, by upstream and kind', async (
   );
   assert.equal(stats.upstreams[0]?.state, 'up');
   assert.ok(stats.disk.usedBytes >= blobs);
+  const { tiers, usedBytes } = stats.disk;
+  const budget = 50 * 1024 ** 3;
+  assert.deepEqual(tiers, [
+    { name: 'small', usedBytes, maxBytes: Math.floor(budget * 0.02), blobs: stats.disk.blobs },
+    { name: 'large', usedBytes: 0, maxBytes: budget - Math.floor(budget * 0.02), blobs: 0 },
+  ]);
 
   const metrics = await (await ask(mirror, '/metrics')).text();
   assert.match(

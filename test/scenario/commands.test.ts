@@ -100,7 +100,10 @@ describe('commands against a running server', () => {
     );
 
     assert.match((await run(mirror, 'ls')).out, /REPOSITORY +TAGS\ndocker\.io\/library\/app +1/);
-    assert.match((await run(mirror, 'ls', 'app', '--history')).out, /1 +sha256:[0-9a-f]{12}.*ago/);
+    assert.match(
+      (await run(mirror, 'ls', 'app', '--history')).out,
+      /1 +sha256:[0-9a-f]{12}.*just now/,
+    );
     assert.equal((await run(mirror, 'ls', 'other')).exitCode, 1);
     const shown = await run(mirror, 'inspect', 'app:1');
     assert.match(shown.out, new RegExp(`^${image.manifest.digest}\nimage, .*; all of it is here`));
@@ -168,6 +171,60 @@ describe('commands against a running server', () => {
       (await run(mirror, 'client-config', 'emacs')).err,
       /not one of docker, containerd/,
     );
+  });
+
+  test('stats --watch fits a terminal of 80 × 24, with its course as bars', async () => {
+    await using upstream = await startScriptedRegistry();
+    upstream.add('library/app', image, '1');
+    const names = Array.from({ length: 30 }, (_, at) => `team/service-with-a-long-name-${at}`);
+    for (const name of names) upstream.add(name, image, '1');
+    await using mirror = await startMirror({ upstream });
+    const over = new AbortController();
+    const frames: string[] = [];
+
+    await runCli(['stats', '--watch'], {
+      env: { ENTREPOT_SERVER: mirror.adminUrl },
+      stdout: {
+        isTTY: true,
+        columns: 80,
+        rows: 24,
+        write: (text) => {
+          if (!text.includes('entrepot test')) return;
+          frames.push(text);
+          if (frames.length === 3) over.abort();
+          else for (const name of names) void get(`${mirror.url}/v2/${name}/manifests/1`);
+        },
+      },
+      stderr: { write: (text) => assert.fail(text) },
+      serve: () => Promise.resolve(0),
+      interrupted: over.signal,
+    });
+
+    assert.equal(frames.length, 3);
+    // oxlint-disable-next-line no-control-regex -- what a terminal is told beside the text
+    const shown = frames.map((frame) => frame.replace(/\u001B\[[\d;?]*[A-Za-z]/g, ''));
+    for (const frame of shown) {
+      const lines = frame.split('\r\n');
+      assert.ok(lines.length <= 24, `${lines.length} lines`);
+      for (const line of lines) assert.ok(line.length < 80, `${line.length}: ${line}`);
+    }
+    assert.match(shown.at(-1) ?? '', /served +[▁▂▃▄▅▆▇█]{2,} [\d.]+ [KM]?i?B\/s/);
+    assert.match(shown.at(-1) ?? '', /IMAGE +PULLS/);
+  });
+
+  test('the help of every command has an example', async () => {
+    await using upstream = await startScriptedRegistry();
+    await using mirror = await startMirror({ upstream });
+    const { out } = await run(mirror, 'completion', 'bash');
+    const commands = [...out.matchAll(/^ {4}"([^"]*)"\)/gm)].map(([, words = '']) => words);
+
+    assert.ok(commands.length > 25, commands.join());
+    for (const command of commands) {
+      // help and completion's own words explain themselves.
+      if (command === 'help') continue;
+      const help = await run(mirror, ...command.split(' ').filter(Boolean), '--help');
+      assert.match(help.out, /^Examples?:\n {2}.*\bentrepot /m, command);
+    }
   });
 
   test('completion knows every command', async () => {

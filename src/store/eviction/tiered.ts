@@ -1,4 +1,5 @@
 import type { Digest } from '../../oci/digest.ts';
+import type { TierUsage } from '../blob-store.ts';
 import type { Eviction, EvictionPolicy, Resident } from './eviction.ts';
 import { LruEviction } from './lru.ts';
 import { S3FifoEviction } from './s3-fifo.ts';
@@ -32,6 +33,22 @@ export class TieredEviction implements Eviction {
 
   get count(): number {
     return this.#small.count + this.#large.count;
+  }
+
+  /** What each holds, and what of the budget is its own; 0: there is no budget. */
+  get tiers(): TierUsage[] {
+    const budgetBytes = this.#budgetBytes();
+    const smallBytesMax = Math.floor(smallShare * budgetBytes);
+    const usageOf = (name: TierUsage['name'], tier: Eviction, maxBytes: number): TierUsage => ({
+      name,
+      usedBytes: tier.usedBytes,
+      maxBytes,
+      blobs: tier.count,
+    });
+    return [
+      usageOf('small', this.#small, smallBytesMax),
+      usageOf('large', this.#large, budgetBytes - smallBytesMax),
+    ];
   }
 
   admit(resident: Resident): void {
@@ -72,7 +89,7 @@ export class TieredEviction implements Eviction {
 }
 
 /** @param budgetBytes of the whole store; 0: none */
-export function evictionBy(policy: EvictionPolicy, budgetBytes: () => number): Eviction {
+export function evictionBy(policy: EvictionPolicy, budgetBytes: () => number): TieredEviction {
   const tier = (): Eviction => (policy === 'lru' ? new LruEviction() : new S3FifoEviction());
   return new TieredEviction(tier(), tier(), budgetBytes);
 }
