@@ -24,7 +24,7 @@ const languages: readonly (readonly [Language, string])[] = [
 
 /** The name, the pages, and how the person likes them. On narrow screens behind a button. */
 export function Header({ page }: { readonly page: string }) {
-  const { live, preferences } = useSession();
+  const { api, live, preferences } = useSession();
   const text = useText();
   const isOpen = useSignal(false);
   const version = live.stats.value?.version;
@@ -94,7 +94,7 @@ export function Header({ page }: { readonly page: string }) {
               ))}
             </select>
           </label>
-          <a href="docs/">{text.shell.api}</a>
+          {!api.usesToken && <a href="docs/">{text.shell.api}</a>}
         </div>
       </div>
     </header>

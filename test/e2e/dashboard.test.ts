@@ -268,6 +268,24 @@ test('a token is asked for, tried, and kept in the tab alone', { timeout }, asyn
   assert.match(String(await page.evaluate('JSON.stringify(sessionStorage)')), /open-sesame/);
 });
 
+test('it says when the mirror is away, and goes on when it is back', { timeout }, async (t) => {
+  if (!requireProgram(t, 'chromium')) return;
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startFor(upstream);
+  await using tab = await openTab();
+  const { page } = tab;
+  const lost = page.getByRole('alert').filter({ hasText: 'The mirror does not answer' });
+  await page.goto(mirror.adminUrl);
+  await page.getByText('Hit ratio').waitFor();
+  assert.equal(await lost.count(), 0);
+
+  await mirror.stop();
+  await lost.waitFor();
+  await mirror.restart();
+
+  await lost.waitFor({ state: 'detached' });
+});
+
 test(
   'it is used by keyboard: a skip link first, the heading after a link',
   { timeout },

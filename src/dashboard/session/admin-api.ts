@@ -37,6 +37,11 @@ export class AdminApi {
     this.#storage = storage;
   }
 
+  /** Only who shows a token gets an answer; links of the browser's own show none. */
+  get usesToken(): boolean {
+    return this.isLocked.value || this.#storage.getItem(tokenKey) !== null;
+  }
+
   /** @throws ApiError */
   get<T>(path: string, options: AskOptions = {}): Promise<T> {
     return this.#ask('GET', path, options);

@@ -14,6 +14,9 @@ const samplesMax = 300;
 
 const reconnectMs = 2_000;
 
+/** The server tells something every second; a connection that is silent for so long is dead. */
+const silenceMs = 10_000;
+
 /** The server's numbers as it pushes them, once a second, for as long as the page is open. */
 export class Live {
   readonly stats = signal<Stats | undefined>(undefined);
@@ -40,13 +43,32 @@ export class Live {
   async #keep(ended: AbortSignal): Promise<void> {
     while (!ended.aborted) {
       try {
-        await this.#api.follow('stats/events', ({ data }) => this.#take(data), ended);
+        await this.#follow(ended);
       } catch {
         // Said by `lostAtMs`.
       }
       if (ended.aborted) return;
       this.lostAtMs.value ??= Date.now();
       await new Promise((resolve) => setTimeout(resolve, reconnectMs));
+    }
+  }
+
+  async #follow(ended: AbortSignal): Promise<void> {
+    const silent = new AbortController();
+    const watch = (): number => window.setTimeout(() => silent.abort(), silenceMs);
+    let timer = watch();
+    try {
+      await this.#api.follow(
+        'stats/events',
+        ({ data }) => {
+          clearTimeout(timer);
+          timer = watch();
+          this.#take(data);
+        },
+        AbortSignal.any([ended, silent.signal]),
+      );
+    } finally {
+      clearTimeout(timer);
     }
   }
 
