@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
 import type { Page } from 'playwright-core';
 import type { PageOf } from '../../src/api/common.ts';
+import type { Repository } from '../../src/api/content.ts';
 import type { Run } from '../../src/api/runs.ts';
 import { buildDashboard, openTab } from '../kit/browser.ts';
 import { get } from '../kit/clients.ts';
@@ -267,6 +268,48 @@ test('a token is asked for, tried, and kept in the tab alone', { timeout }, asyn
   assert.equal(await page.evaluate('JSON.stringify(localStorage)'), '{}');
   assert.match(String(await page.evaluate('JSON.stringify(sessionStorage)')), /open-sesame/);
 });
+
+test(
+  'a site shows how far it is behind its primary, and is brought into step by clicking',
+  { timeout },
+  async (t) => {
+    if (!requireProgram(t, 'chromium')) return;
+    await using upstream = await startScriptedRegistry();
+    upstream.add('library/shown', image, '1');
+    await using primary = await startFor(upstream);
+    await get(`${primary.url}/v2/library/shown/manifests/1`);
+    await using mirror = await startEntrepotProcess({
+      config: {
+        storage: { minFree: '0' },
+        upstreams: { 'docker.io': { urls: [upstream.url] } },
+        site: {
+          name: 'branch',
+          primary: { url: primary.url, admin: primary.adminUrl },
+          sync: [{ name: 'team', repositories: ['docker.io/library/**'], follow: false }],
+        },
+      },
+    });
+    await using tab = await openTab();
+    const { page } = tab;
+    await page.goto(`${mirror.adminUrl}/#/sites`);
+
+    await page.getByRole('heading', { name: 'branch' }).waitFor();
+    await page.getByRole('button', { name: 'Sync team now' }).click();
+    await page.getByText('succeeded').first().waitFor();
+    await page.getByRole('link', { name: 'Sites' }).click();
+    await page.getByText('in step').waitFor();
+    await page.getByText('1 images: ').waitFor();
+    await page.getByRole('button', { name: 'Compare with the primary' }).click();
+    await page.getByText('Both sides are equal.').waitFor();
+
+    const { items } = await list<Repository>(mirror, 'repositories');
+    assert.deepEqual(
+      items.map(({ name }) => name),
+      ['docker.io/library/shown'],
+    );
+    assert.deepEqual(tab.complaints, []);
+  },
+);
 
 test('it says when the mirror is away, and goes on when it is back', { timeout }, async (t) => {
   if (!requireProgram(t, 'chromium')) return;

@@ -55,6 +55,7 @@ export function SitesPage() {
                 </dl>
               </Panel>
               <RulesPanel rules={status.items} refresh={sync.refresh} />
+              <UndeliveredPanel rules={status.items} />
               <VerifyPanel />
             </>
           )
@@ -93,6 +94,15 @@ function RulesPanel(props: { readonly rules: readonly Rule[]; readonly refresh: 
           : text.lagText(format.count(lagChanges ?? 0), format.duration(lagSeconds ?? 0)),
     },
     { title: text.lastSuccess, cell: ({ lastSuccessAt }: Rule) => <Moment at={lastSuccessAt} /> },
+    {
+      title: text.copied,
+      cell: ({ copied }: Rule) =>
+        text.copiedText(
+          format.count(copied.images),
+          format.bytes(copied.fetchedBytes),
+          format.bytes(copied.savedBytes),
+        ),
+    },
     { title: text.repositories, cell: ({ repositories }: Rule) => repositories.join(', ') },
     {
       title: text.when,
@@ -133,6 +143,44 @@ function RulesPanel(props: { readonly rules: readonly Rule[]; readonly refresh: 
       )}
     </Panel>
   );
+}
+
+/** Shown only when there is something: it is the first thing to look at then. */
+function UndeliveredPanel({ rules }: { readonly rules: readonly Rule[] }) {
+  const text = useText().sites;
+  const format = useFormat();
+  const rows = rules.flatMap(({ name, undelivered }) =>
+    undelivered.map((one) => ({ rule: name, one })),
+  );
+  if (rows.length === 0) return null;
+  type Row = (typeof rows)[number];
+  const columns = [
+    { title: text.rule, cell: ({ rule }: Row) => rule },
+    {
+      title: text.tag,
+      isHead: true,
+      cell: ({ one }: Row) => nameOf(one) ?? text.allOfRule,
+    },
+    { title: text.attempts, isNumber: true, cell: ({ one }: Row) => format.count(one.attempts) },
+    { title: text.since, cell: ({ one }: Row) => <Moment at={one.since} /> },
+    { title: text.retry, cell: ({ one }: Row) => <Moment at={one.retryAt} /> },
+    { title: text.error, cell: ({ one }: Row) => one.error },
+  ];
+  return (
+    <Panel title={text.undelivered}>
+      <Table
+        caption={text.undelivered}
+        columns={columns}
+        rows={rows}
+        rowKey={({ rule, one }) => `${rule} ${one.repository} ${one.tag}`}
+      />
+    </Panel>
+  );
+}
+
+function nameOf({ repository, tag }: Rule['undelivered'][number]): string | undefined {
+  if (repository === null) return undefined;
+  return tag === null ? repository : `${repository}:${tag}`;
 }
 
 function VerifyPanel() {
