@@ -27,7 +27,8 @@ import { openAdmin, Watchers } from './wiring/admin.ts';
 import { DoorSecrets } from './wiring/door-secrets.ts';
 import { LiveConfig, type Reloaded } from './wiring/live-config.ts';
 import { feedOf, Site } from './wiring/site.ts';
-import { jobsOf } from './wiring/jobs.ts';
+import { jobsOf } from './wiring/jobs/jobs.ts';
+import { pinningJobs } from './wiring/jobs/prewarm-job.ts';
 import { OpenUpstreams } from './wiring/upstreams.ts';
 
 /** What the outside gives: everything that a test replaces. */
@@ -206,12 +207,14 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     Promise.resolve(() => {
       store.budget = budgetOf(next);
       scheduler.replaceJobs(jobs(next));
+      void mirror.care.pins.releaseAllBut(pinningJobs(next));
       // What was set through the admin API stays until the setting changes.
       if (next.log.level !== before.log.level) around.logLevel.set(next.log.level);
     }),
   );
 
   try {
+    await mirror.care.pins.releaseAllBut(pinningJobs(config));
     await site.open();
     await scheduler.open(jobs(config));
     await registry.listen(config.registry.listen);

@@ -6,6 +6,7 @@ export const pin = z.object({
   digest,
   /** Manifests, configs and layers that stay for it. */
   keeps: count,
+  by: z.array(z.string()).describe('person, or the jobs of the rules that select it'),
   pinnedAt: time,
 });
 

@@ -147,13 +147,14 @@ function addRun(
 
 function listOf(pins: readonly Pin[], io: CliIo): string {
   if (pins.length === 0) return 'Nothing is pinned.';
-  const rows = pins.map(({ reference, digest, keeps, pinnedAt }) => [
+  const rows = pins.map(({ reference, digest, keeps, by, pinnedAt }) => [
     reference,
     digest.slice(0, 19),
     number(keeps),
+    by.join(', '),
     ago(pinnedAt, Date.now()),
   ]);
-  return table(['IMAGE', 'DIGEST', 'BLOBS', 'PINNED'], rows, widthOf(io.stdout), [2]);
+  return table(['IMAGE', 'DIGEST', 'BLOBS', 'BY', 'PINNED'], rows, widthOf(io.stdout), [2]);
 }
 
 function textOf({ isDryRun, log, errors, blobs, bytes, tags }: Purged): string {

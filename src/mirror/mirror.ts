@@ -15,7 +15,7 @@ import { Archives } from './archive/archives.ts';
 import { CacheCare } from './care/cache-care.ts';
 import type { FillProgress } from './fill-parts.ts';
 import { Listings, type ListAnswer } from './listings.ts';
-import { Prewarm, type PrewarmRule, type WarmedImage } from './prewarm/prewarm.ts';
+import { Prewarm, type Prewarmed, type PrewarmRule, type ChosenImage } from './prewarm/prewarm.ts';
 import { Sync } from './replicate/sync.ts';
 import type { ManifestAnswer, ManifestWithBytes } from './manifest-answer.ts';
 import { Manifests } from './manifests.ts';
@@ -125,8 +125,11 @@ export class Mirror {
       blobs: this.#blobs,
       manifests: this.#manifests,
       upstreamOf: (repository) => this.#upstreamOf(repository),
-      tagsOf: async (repository) => (await this.tags(repository)).items,
-      referrersOf: async (repository, digest) => (await this.referrers(repository, digest)).items,
+      tagsOf: async (repository, from) => (await this.#listings.tags(repository, from)).items,
+      earlierOf: async (repository, tag) =>
+        (await names.tags.find(repository, tag))?.history.map(({ digest }) => digest) ?? [],
+      referrersOf: async (repository, digest, from) =>
+        (await this.#listings.referrers(repository, digest, from)).items,
     });
     this.#sync = new Sync({
       manifests: this.#manifests,
@@ -222,8 +225,12 @@ export class Mirror {
   }
 
   /** Fetches images before anybody asks; see `Prewarm`. */
-  prewarm(rule: PrewarmRule, work: Work): Promise<WarmedImage[]> {
-    return this.#prewarm.run(rule, work);
+  prewarm(
+    rule: PrewarmRule,
+    work: Work,
+    chosen?: (image: ChosenImage) => Promise<void>,
+  ): Promise<Prewarmed> {
+    return this.#prewarm.run(rule, work, chosen);
   }
 
   /** The transfers under way. */

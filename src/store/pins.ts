@@ -10,11 +10,16 @@ export interface Pin {
   readonly digest: Digest;
   /** The manifest, those below it, their configs and layers. */
   readonly keeps: readonly Digest[];
+  /** Who wants it kept: `byPerson`, or the rules that select it. It goes when nobody is left. */
+  readonly by: readonly string[];
   /** Wall clock. */
   readonly pinnedMs: number;
 }
 
-/** Pins, all of them in memory: eviction asks of each candidate. A person sets them, so they are few. */
+/** The holder of a pin that somebody has set by hand. */
+export const byPerson = 'person';
+
+/** Pins, all of them in memory: eviction asks of each candidate. People and rules set them, so they are few. */
 export interface PinStore {
   find(repository: Repository, reference: string): Pin | undefined;
   /** In the order of repository and reference. */
@@ -38,7 +43,10 @@ const prefix = 'pin ';
 
 export async function openPins(table: PinTable): Promise<PinStore> {
   const pins = new CountedPins(table);
-  for await (const [key, pin] of table.scan<Pin>(prefix)) pins.count(key, pin);
+  // Before there were rules, people had set them all.
+  for await (const [key, pin] of table.scan<Omit<Pin, 'by'> & Partial<Pin>>(prefix)) {
+    pins.count(key, { ...pin, by: pin.by ?? [byPerson] });
+  }
   return pins;
 }
 

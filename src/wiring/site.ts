@@ -14,7 +14,7 @@ import { repositoryKey } from '../oci/reference.ts';
 import type { Job, Scheduler } from '../schedule/scheduler.ts';
 import type { ChangeLog } from '../store/changes.ts';
 import type { DocumentStore } from '../store/names.ts';
-import { timeWindow } from './jobs.ts';
+import { timeWindow } from './jobs/prewarm-job.ts';
 import type { OpenPrimary } from './primary.ts';
 
 type RuleStatus = SyncStatus['items'][number];

@@ -21,8 +21,11 @@ export interface TestMirror extends AsyncDisposable {
     kind: K,
     fits?: (event: EventOf<K>) => boolean,
   ): Promise<EventOf<K>>;
-  /** Ends it and starts it again on the same storage; the port is another one. */
-  restart(): Promise<void>;
+  /**
+   * Ends it and starts it again on the same storage; the port is another one.
+   * @param changes of the top level of the configuration
+   */
+  restart(changes?: Readonly<Record<string, unknown>>): Promise<void>;
 }
 
 export interface TestMirrorOptions {
@@ -46,23 +49,19 @@ export async function startMirror(options: TestMirrorOptions): Promise<TestMirro
     string,
     object | undefined
   >;
-  const config = parseConfig(
-    JSON.stringify({
-      registry: { listen: '127.0.0.1:0' },
-      admin: { listen: '127.0.0.1:0' },
-      storage: { path: storagePath, minFree: '0', ...storage },
-      upstreams: {
-        'docker.io': { urls: [options.upstream.url], ...options.settings },
-        ...upstreams,
-      },
-      defaultUpstream: 'docker.io',
-      ...rest,
-    }),
-    'test.yaml',
-    {},
-  );
+  let given: Readonly<Record<string, unknown>> = {
+    registry: { listen: '127.0.0.1:0' },
+    admin: { listen: '127.0.0.1:0' },
+    storage: { path: storagePath, minFree: '0', ...storage },
+    upstreams: {
+      'docker.io': { urls: [options.upstream.url], ...options.settings },
+      ...upstreams,
+    },
+    defaultUpstream: 'docker.io',
+    ...rest,
+  };
   const start = (): Promise<App> =>
-    startApp(config, {
+    startApp(parseConfig(JSON.stringify(given), 'test.yaml', {}), {
       env: options.env ?? {},
       version: 'test',
       logLevel: { get: () => 'info', set: () => {} },
@@ -100,7 +99,8 @@ export async function startMirror(options: TestMirrorOptions): Promise<TestMirro
       look();
       return promise;
     },
-    restart: async () => {
+    restart: async (changes = {}) => {
+      given = { ...given, ...changes };
       await app.close();
       app = await start();
     },

@@ -2,51 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { get } from '../kit/clients.ts';
 import { makeImage, makeIndex } from '../kit/images.ts';
-import { startMirror, type TestMirror } from '../kit/mirror.ts';
+import { startMirror } from '../kit/mirror.ts';
+import { api, ended, prewarm, type RunAnswer } from '../kit/runs.ts';
 import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
-
-interface RunAnswer {
-  readonly id: string;
-  readonly state: string;
-  readonly reason: string | null;
-  readonly progress: Record<string, number>;
-  readonly errors: { object: string; message: string }[];
-  readonly log: { text: string }[];
-}
-
-async function api<T>(
-  mirror: TestMirror,
-  path: string,
-  method = 'GET',
-  body?: unknown,
-): Promise<T> {
-  const answer = await fetch(`${mirror.adminUrl}/api/v1${path}`, {
-    method,
-    ...(body === undefined
-      ? {}
-      : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
-  });
-  const text = await answer.text();
-  assert.ok(answer.status < 300, `${path}: ${answer.status} ${text}`);
-  return JSON.parse(text) as T;
-}
-
-/** Follows the run's stream to its end. */
-async function ended(mirror: TestMirror, id: string): Promise<RunAnswer> {
-  const stream = await fetch(`${mirror.adminUrl}/api/v1/runs/${id}/events`);
-  const text = await stream.text();
-  const last =
-    text
-      .match(/^data: (.*)$/gm)
-      ?.at(-1)
-      ?.slice(6) ?? '';
-  return JSON.parse(last) as RunAnswer;
-}
-
-async function prewarm(mirror: TestMirror, body: unknown): Promise<RunAnswer> {
-  const { id } = await api<RunAnswer>(mirror, '/prewarm', 'POST', body);
-  return await ended(mirror, id);
-}
 
 const image = makeImage({ seed: 'warm', layers: [200_000, 300_000] });
 const imageBytes = [image.config, ...image.layers].reduce((sum, one) => sum + one.bytes.length, 0);

@@ -63,13 +63,19 @@ export function careRoutes(care: CacheCare, startRun: StartRun): AdminRoutes {
           tags,
           summary: 'Unpin an image; what another pin keeps stays kept',
           querystring: z.object({ ref: z.string().min(1).max(512) }),
-          response: { 204: z.undefined(), 400: problem, 404: problem },
+          response: { 204: z.undefined(), 400: problem, 404: problem, 409: problem },
         },
       },
       async ({ query }, reply) => {
         const { repository, reference } = parseAdminImage(query.ref);
         if (await care.pins.unpin(repository, reference)) return reply.code(204).send();
-        throw new AdminProblem(404, `${query.ref} is not pinned; /api/v1/pins lists what is`);
+        const [rule] = care.pins.rulesOf(repository, reference);
+        throw rule === undefined
+          ? new AdminProblem(404, `${query.ref} is not pinned; /api/v1/pins lists what is`)
+          : new AdminProblem(
+              409,
+              `${query.ref} is pinned by the rule ${rule}: take it, or its pin, out of the configuration`,
+            );
       },
     );
     app.delete(
@@ -181,12 +187,13 @@ function durationOf(text: string | undefined): number | undefined {
   }
 }
 
-function pinAnswer({ repository, reference, digest, keeps, pinnedMs }: Pin): PinAnswer {
+function pinAnswer({ repository, reference, digest, keeps, by, pinnedMs }: Pin): PinAnswer {
   const isDigest = findDigest(reference) !== undefined;
   return {
     reference: `${repositoryKey(repository)}${isDigest ? '@' : ':'}${reference}`,
     digest,
     keeps: keeps.length,
+    by: [...by],
     pinnedAt: new Date(pinnedMs).toISOString(),
   };
 }

@@ -9,7 +9,7 @@ import {
 } from '../../oci/reference.ts';
 import type { BlobStore } from '../../store/blob-store.ts';
 import type { Names } from '../../store/names.ts';
-import type { Pin } from '../../store/pins.ts';
+import { byPerson, type Pin } from '../../store/pins.ts';
 import type { ManifestAnswer } from '../manifest-answer.ts';
 import { contentOf, manifestsOf } from './image-walk.ts';
 
@@ -51,12 +51,57 @@ export class Pins {
   async pin(repository: Repository, reference: Reference): Promise<Pin> {
     const { descriptor } = await this.#manifest(repository, reference);
     const text = referenceText(reference);
-    return this.#put(repository, text, descriptor.digest, this.#clock.wallMs());
+    return this.#put(repository, text, descriptor.digest, byPerson);
   }
 
-  /** Whether it was pinned. What another pin keeps stays kept. */
+  /**
+   * Takes back what `pin` did. What another pin keeps stays kept, and so does what a rule holds.
+   * @returns whether it was pinned by a person
+   */
   unpin(repository: Repository, reference: Reference): Promise<boolean> {
-    return this.#names.pins.remove(repository, referenceText(reference));
+    return this.#release(repository, referenceText(reference), byPerson);
+  }
+
+  /** A rule keeps what that reference names, whose manifest is here. */
+  async hold(
+    repository: Repository,
+    reference: Reference,
+    digest: Digest,
+    rule: string,
+  ): Promise<void> {
+    await this.#put(repository, referenceText(reference), digest, rule);
+  }
+
+  /** Of what a rule holds only these stay with it. */
+  async releaseOthers(
+    rule: string,
+    selected: readonly { readonly repository: Repository; readonly reference: Reference }[],
+  ): Promise<void> {
+    const nameOf = (repository: Repository, reference: string): string =>
+      `${repositoryKey(repository)} ${reference}`;
+    const kept = new Set(
+      selected.map(({ repository, reference }) => nameOf(repository, referenceText(reference))),
+    );
+    for (const { repository, reference, by } of this.#names.pins.list()) {
+      if (!by.includes(rule) || kept.has(nameOf(repository, reference))) continue;
+      await this.#release(repository, reference, rule);
+    }
+  }
+
+  /** Lets go of what is held by rules that are no more, or pin nothing any more. */
+  async releaseAllBut(rules: ReadonlySet<string>): Promise<void> {
+    for (const { repository, reference, by } of this.#names.pins.list()) {
+      for (const holder of by) {
+        if (holder === byPerson || rules.has(holder)) continue;
+        await this.#release(repository, reference, holder);
+      }
+    }
+  }
+
+  /** The rules that hold it. */
+  rulesOf(repository: Repository, reference: Reference): string[] {
+    const pin = this.#names.pins.find(repository, referenceText(reference));
+    return (pin?.by ?? []).filter((holder) => holder !== byPerson);
   }
 
   list(): Pin[] {
@@ -69,10 +114,10 @@ export class Pins {
     const pins = this.#names.pins.list().filter((pin) => repositoryKey(pin.repository) === key);
     if (pins.length === 0) return;
     const refreshing = this.#refreshing.then(async () => {
-      for (const { reference, digest, pinnedMs } of pins) {
+      for (const { reference, digest } of pins) {
         if (this.#names.pins.find(repository, reference) === undefined) continue;
         const record = await this.#names.tags.find(repository, reference);
-        await this.#put(repository, reference, record?.digest ?? digest, pinnedMs);
+        await this.#put(repository, reference, record?.digest ?? digest);
       }
     });
     this.#refreshing = refreshing.catch((error: unknown) => {
@@ -89,13 +134,29 @@ export class Pins {
     repository: Repository,
     reference: string,
     digest: Digest,
-    pinnedMs: number,
+    holder?: string,
   ): Promise<Pin> {
     await this.#written();
     const content = contentOf(await manifestsOf(this.#store, digest, undefined));
     const keeps = [...content.add(digest)];
-    const pin = { repository, reference, digest, keeps, pinnedMs };
-    await this.#names.pins.put(pin);
+    // Others may have come and gone meanwhile.
+    const before = this.#names.pins.find(repository, reference);
+    const by = new Set(before?.by);
+    if (holder !== undefined) by.add(holder);
+    const pinnedMs = before?.pinnedMs ?? this.#clock.wallMs();
+    const pin = { repository, reference, digest, keeps, by: [...by], pinnedMs };
+    // A pin that is only followed may have been let go.
+    if (by.size > 0) await this.#names.pins.put(pin);
     return pin;
+  }
+
+  /** Whether that holder held it. */
+  async #release(repository: Repository, reference: string, holder: string): Promise<boolean> {
+    const pin = this.#names.pins.find(repository, reference);
+    if (pin === undefined || !pin.by.includes(holder)) return false;
+    const by = pin.by.filter((one) => one !== holder);
+    if (by.length > 0) await this.#names.pins.put({ ...pin, by });
+    else await this.#names.pins.remove(repository, reference);
+    return true;
   }
 }

@@ -2,6 +2,7 @@ import picomatch from 'picomatch';
 import type { Work } from '../../base/work.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { repositoryKey, type Reference, type Repository } from '../../oci/reference.ts';
+import { byPerson } from '../../store/pins.ts';
 import { removeAll, tagName, type CollectParts, type Removed } from './collect.ts';
 import { contentOf, manifestsOf } from './image-walk.ts';
 import { survey, type Doomed } from './survey.ts';
@@ -58,8 +59,11 @@ export async function purge(
       }
     }
     for (const { digest, tag } of chosen) {
-      if (tag !== undefined && names.pins.find(repository, tag) !== undefined) {
-        work.log(`kept ${tagName(repository, tag)}: it is pinned; unpin it first`);
+      const pin = tag === undefined ? undefined : names.pins.find(repository, tag);
+      if (tag !== undefined && pin !== undefined) {
+        const rule = pin.by.find((holder) => holder !== byPerson);
+        const why = rule === undefined ? 'it is pinned; unpin it first' : `${rule} pins it`;
+        work.log(`kept ${tagName(repository, tag)}: ${why}`);
         continue;
       }
       if (tag !== undefined) doomedTags.add(tagName(repository, tag));

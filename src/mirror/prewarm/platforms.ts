@@ -6,6 +6,8 @@ export interface PlatformChoice {
   /** Also what describes the chosen images without being one. */
   readonly attestations: boolean;
   readonly has: (digest: Digest) => Promise<boolean>;
+  /** What the tag named before: the platforms of which something is here then are wanted now. */
+  readonly earlier?: readonly Uint8Array[];
 }
 
 const platformDefault = 'linux/amd64';
@@ -21,11 +23,16 @@ interface Entry {
 /** The manifests of an index that are wanted, in its order. Those without a platform always are. */
 export async function choosePlatforms(
   index: Uint8Array,
-  { platforms, attestations, has }: PlatformChoice,
+  { platforms, attestations, has, earlier = [] }: PlatformChoice,
 ): Promise<Digest[]> {
   const entries = entriesOf(index);
   const images = entries.filter(({ describes }) => describes === undefined);
-  const isWanted = await wantedBy(platforms, images, has);
+  const isWanted = await wantedBy(
+    platforms,
+    images,
+    [...images, ...earlier.flatMap(entriesOf)],
+    has,
+  );
   const chosen = new Set(images.filter(isWanted).map(({ digest }) => digest as string));
   return entries
     .filter(({ digest, describes }) =>
@@ -37,16 +44,19 @@ export async function choosePlatforms(
 async function wantedBy(
   platforms: PlatformChoice['platforms'],
   images: readonly Entry[],
+  versions: readonly Entry[],
   has: (digest: Digest) => Promise<boolean>,
 ): Promise<(image: Entry) => boolean> {
   if (platforms === 'all') return () => true;
   if (platforms.length > 0) return (image) => platforms.some((wanted) => fits(image, wanted));
   // What clients have pulled of this index is what they want of it.
   const here = new Set<string>();
-  for (const { digest, platform } of images) {
+  for (const { digest, platform } of versions) {
     if (platform !== undefined && (await has(digest))) here.add(platform);
   }
-  if (here.size > 0) return ({ platform }) => platform === undefined || here.has(platform);
+  if (images.some(({ platform }) => platform !== undefined && here.has(platform))) {
+    return ({ platform }) => platform === undefined || here.has(platform);
+  }
   return (image) => fits(image, platformDefault);
 }
 

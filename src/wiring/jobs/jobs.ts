@@ -1,0 +1,39 @@
+import type { Clock } from '../../base/clock.ts';
+import type { Config } from '../../config/schema.ts';
+import { prewarmRequest } from '../../api/runs.ts';
+import { gcJob, gcParameters, scrubJob } from '../../http/admin/care-routes.ts';
+import { prewarmByHand } from '../../http/admin/run-routes.ts';
+import type { Mirror } from '../../mirror/mirror.ts';
+import type { Job } from '../../schedule/scheduler.ts';
+import { prewarmJob } from './prewarm-job.ts';
+
+/** The jobs of a configuration. */
+export function jobsOf(config: Config, parts: { mirror: Mirror; clock: Clock }): Job[] {
+  const { mirror } = parts;
+  return [
+    {
+      name: prewarmByHand,
+      summary: 'Fetches images that somebody names',
+      run: async (work, parameters) => {
+        const { images, platforms, referrers } = prewarmRequest.parse(parameters);
+        await mirror.prewarm({ images, platforms, referrers }, work);
+      },
+    },
+    {
+      name: scrubJob,
+      summary: 'Reads everything that is stored, and mends what has changed',
+      timetable: { cron: config.storage.verify.scrub },
+      run: (work) => mirror.care.scrub(work),
+    },
+    {
+      name: gcJob,
+      summary: 'Removes content and names that nothing refers to',
+      timetable: { cron: config.storage.gc.schedule },
+      run: async (work, parameters) => {
+        const { untaggedMs = config.storage.gc.untaggedMs } = gcParameters.parse(parameters ?? {});
+        await mirror.care.collectGarbage(untaggedMs, work);
+      },
+    },
+    ...config.prewarm.map((settings) => prewarmJob(settings, parts)),
+  ];
+}

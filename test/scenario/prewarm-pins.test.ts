@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Pin } from '../../src/api/care.ts';
+import { makeImage } from '../kit/images.ts';
+import { startMirror, type TestMirror } from '../kit/mirror.ts';
+import { api, ended, type RunAnswer } from '../kit/runs.ts';
+import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
+
+const rule = { name: 'base', images: ['base:1.*'], newest: 2, pin: true };
+
+/** Who pins what. */
+async function pins(mirror: TestMirror): Promise<Record<string, string[]>> {
+  const { items } = await api<{ items: Pin[] }>(mirror, '/pins');
+  return Object.fromEntries(
+    items.map(({ reference, by }) => [reference.replace('docker.io/library/', ''), by]),
+  );
+}
+
+async function runRule(mirror: TestMirror, query = ''): Promise<RunAnswer> {
+  const { id } = await api<RunAnswer>(mirror, `/jobs/prewarm:base/run${query}`, 'POST');
+  return ended(mirror, id);
+}
+
+function addTags(upstream: ScriptedRegistry, ...tags: string[]): void {
+  for (const tag of tags) {
+    upstream.add('library/base', makeImage({ seed: tag, layers: [30_000] }), tag);
+  }
+}
+
+test('a rule pins what it selects, and lets go of what it no longer does; people’s pins stay', async () => {
+  await using upstream = await startScriptedRegistry();
+  addTags(upstream, '1.0', '1.1', '2.0');
+  await using mirror = await startMirror({
+    upstream,
+    settings: { tagTtl: '1h' },
+    config: { prewarm: [rule] },
+  });
+
+  await runRule(mirror, '?dryRun=true');
+  assert.deepEqual(await pins(mirror), {}, 'a dry run pins nothing');
+  await runRule(mirror);
+  await api(mirror, '/pins', 'POST', { reference: 'base:1.0' });
+  assert.deepEqual(await pins(mirror), {
+    'base:1.0': ['prewarm:base', 'person'],
+    'base:1.1': ['prewarm:base'],
+  });
+
+  addTags(upstream, '1.2', '1.3');
+  const run = await runRule(mirror);
+
+  assert.equal(run.state, 'succeeded', JSON.stringify(run));
+  const after = {
+    'base:1.0': ['person'],
+    'base:1.2': ['prewarm:base'],
+    'base:1.3': ['prewarm:base'],
+  };
+  assert.deepEqual(await pins(mirror), after);
+  await mirror.restart();
+  assert.deepEqual(await pins(mirror), after, 'over a restart');
+
+  const refused = await fetch(`${mirror.adminUrl}/api/v1/pins?ref=base:1.3`, { method: 'DELETE' });
+  assert.equal(refused.status, 409);
+  assert.match(await refused.text(), /pinned by the rule prewarm:base/);
+});
+
+test('while upstream does not list its tags, or lacks one, the rule lets go of nothing', async () => {
+  await using upstream = await startScriptedRegistry();
+  addTags(upstream, '1.0', '1.1');
+  await using mirror = await startMirror({
+    upstream,
+    config: { prewarm: [{ ...rule, images: ['base:1.*', 'base:1.0'] }] },
+  });
+  await runRule(mirror);
+  const before = await pins(mirror);
+  assert.deepEqual(Object.keys(before), ['base:1.0', 'base:1.1']);
+
+  upstream.script({ when: { kind: 'tags' }, do: { status: 403 } });
+  const run = await runRule(mirror);
+
+  assert.equal(run.state, 'partial');
+  assert.deepEqual(await pins(mirror), before);
+});
+
+test('a rule that is gone, or pins no more, holds nothing from the next start on', async () => {
+  await using upstream = await startScriptedRegistry();
+  addTags(upstream, '1.0');
+  await using mirror = await startMirror({ upstream, config: { prewarm: [rule] } });
+  await runRule(mirror);
+  await api(mirror, '/pins', 'POST', { reference: 'base:1.0' });
+
+  await mirror.restart({ prewarm: [{ ...rule, pin: false }] });
+
+  assert.deepEqual(await pins(mirror), { 'base:1.0': ['person'] });
+});
