@@ -14,6 +14,7 @@ import { drainRegistryServer, registryServer, renewCertificate } from './http/re
 import { Doctor } from './mirror/doctor.ts';
 import { Scheduler, type Job } from './schedule/scheduler.ts';
 import { Completions } from './mirror/replicate/completions.ts';
+import { Learning } from './mirror/prewarm/learning.ts';
 import { Mirror, type MirrorSettings } from './mirror/mirror.ts';
 import { Readiness } from './mirror/readiness.ts';
 import { ChunkCache } from './store/chunk-cache.ts';
@@ -125,6 +126,9 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     complete: (image) => changes.append({ kind: 'complete', ...image }),
   });
   watchers.add(completions.observe);
+  const learning = await Learning.open(clock, names.documents);
+  const { popularity, usefulness } = learning;
+  watchers.add(learning.observe);
 
   const routes = new RegistryRoutes(mirror, observe);
   const registry = registryServer(routes, secrets.tls);
@@ -161,6 +165,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     token: () => secrets.token,
     readiness,
     logLevel: around.logLevel,
+    prewarmed: () => usefulness.totals,
     doctor: new Doctor({
       disk,
       folder,
@@ -193,6 +198,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     await mirror.close();
     await admin.close();
     await upstreams.close();
+    await learning.close();
     await names.close();
     changes.close();
     await storage.close();
@@ -200,7 +206,10 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     return { cutConnections };
   };
 
-  const jobs = (by: Config): Job[] => [...jobsOf(by, { mirror, clock }), ...site.jobs()];
+  const jobs = (by: Config): Job[] => [
+    ...jobsOf(by, { mirror, clock, popularity }),
+    ...site.jobs(),
+  ];
   live.follow(upstreams.prepare);
   live.follow((next) => secrets.prepare(next, (tls) => renewCertificate(registry, tls)));
   live.follow((next, before) =>

@@ -59,7 +59,14 @@ export const topImage = z.object({
   lastPullAt: time,
 });
 
-/** Everything since the start of the process, but for the disk. */
+/** Since it was first counted, over restarts. */
+export const prewarmed = z.object({
+  bytes: bytes.describe('of blobs that prewarming fetched'),
+  servedBytes: bytes.describe('of those that a client has asked for since'),
+  evictedBytes: bytes.describe('of those that went before any client asked for them'),
+});
+
+/** Everything since the start of the process, but for the disk and prewarming. */
 export const stats = z.object({
   version: z.string(),
   startedAt: time,
@@ -77,6 +84,7 @@ export const stats = z.object({
   disk,
   fills: z.array(fill),
   evictions: z.object({ blobs: count, bytes }),
+  prewarm: prewarmed,
   upstreams: z.array(upstream),
   topImages: z.array(topImage),
 });

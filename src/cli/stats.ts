@@ -84,6 +84,15 @@ function pageOf(stats: Stats, io: CliIo, course: Course | undefined, rows: numbe
     `${label('disk')}${diskText(stats)}; ${number(disk.blobs)} blobs, ${size(disk.freeBytes)} free`,
   ];
   if (course === undefined) lines.push(`${label('')}${tiersText(stats)}`);
+  const { prewarm } = stats;
+  if (prewarm.bytes > 0) {
+    const share = percent(prewarm.servedBytes / prewarm.bytes);
+    lines.splice(
+      -1,
+      0,
+      `${label('prewarmed')}${size(prewarm.bytes)}, of which ${size(prewarm.servedBytes)} served since (${share}), ${size(prewarm.evictedBytes)} evicted unserved`,
+    );
+  }
   if (course !== undefined) lines.push('', ...courseLines(course, width, paint));
   lines.push('', table(...upstreamTable(stats), width, [2, 3, 4, 5, 6]));
   const room = rows - lines.join('\n').split('\n').length - 3;

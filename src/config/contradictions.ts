@@ -57,6 +57,25 @@ export function needConnections(
   });
 }
 
+/** What a rule fetches is named, or learnt from clients, who also decide how many tags and versions. */
+export function needImagesOrPopular(
+  rule: Readonly<Partial<Record<'images' | 'popular' | 'schedule' | 'newest', unknown>>>,
+  context: Context,
+): void {
+  if (typeof rule !== 'object') return;
+  const { images, popular } = rule;
+  if (images === undefined && popular === undefined) {
+    const message = 'name images, or let them be learnt: popular: { top: 50, every: 15m }';
+    context.addIssue({ code: 'custom', path: ['images'], message });
+  }
+  if (popular === undefined) return;
+  for (const key of ['images', 'schedule', 'newest'] as const) {
+    if (rule[key] === undefined) continue;
+    const message = `popular says already what is fetched and when; put ${key} into a rule of its own`;
+    context.addIssue({ code: 'custom', path: [key], message });
+  }
+}
+
 /** docker.io when it is there, else the only one there is. */
 export function findOnlyDefault(configured: ReadonlyMap<string, unknown>): string | undefined {
   if (configured.has('docker.io')) return 'docker.io';

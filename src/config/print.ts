@@ -1,4 +1,5 @@
 import { stringify } from 'yaml';
+import { formatDuration } from '../base/units.ts';
 import { listenText } from './scalars.ts';
 import type { Config } from './schema.ts';
 import { keysAt } from './shape.ts';
@@ -8,13 +9,6 @@ const sizeUnits = [
   ['GiB', 1024 ** 3],
   ['MiB', 1024 ** 2],
   ['KiB', 1024],
-] as const;
-
-const durationUnits = [
-  ['d', 86_400_000],
-  ['h', 3_600_000],
-  ['m', 60_000],
-  ['s', 1000],
 ] as const;
 
 /**
@@ -79,8 +73,7 @@ function sizeText(bytes: number): string {
 function durationText(ms: number): string {
   if (ms === Infinity) return 'forever';
   if (ms === 0) return '0s';
-  const unit = durationUnits.find(([, size]) => ms >= size && ms % size === 0);
-  return unit === undefined ? `${ms}ms` : `${ms / unit[1]}${unit[0]}`;
+  return formatDuration(ms);
 }
 
 function percentText(share: number): string {

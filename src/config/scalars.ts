@@ -69,6 +69,10 @@ export const duration = parsed(
   { title: 'duration, such as 90s, 10m or 7d', type: textOrNumber },
   parseDurationMs,
 );
+export const interval = parsed(
+  { title: 'duration from 1s on, such as 15m', type: textOrNumber },
+  parseIntervalMs,
+);
 export const durationOrForever = parsed(
   { title: 'duration, such as 12h, or forever', type: textOrNumber },
   (value) => (value === 'forever' ? Infinity : parseDurationMs(value)),
@@ -164,6 +168,12 @@ function parseTimeoutMs(value: string): number {
   const ms = parseDurationMs(value);
   if (ms >= 1 && ms <= timeoutMsMax) return ms;
   throw new RangeError(`a timeout is from 1ms to 1h, not «${value}»`);
+}
+
+function parseIntervalMs(value: string): number {
+  const ms = parseDurationMs(value);
+  if (ms >= 1_000) return ms;
+  throw new RangeError(`what is done again and again is done every 1s at most, not «${value}»`);
 }
 
 function parseShare(value: string): number {

@@ -1,7 +1,10 @@
 import { Cron } from 'croner';
+import { formatDuration } from '../base/units.ts';
 
 /** When a job runs by itself. */
-export interface Timetable {
+export type Timetable = CronTimetable | IntervalTimetable;
+
+export interface CronTimetable {
   /** Five fields, or six with seconds first; see croner. */
   readonly cron: string;
   /** IANA name, such as Asia/Shanghai; undefined: the machine's. */
@@ -10,14 +13,27 @@ export interface Timetable {
   readonly jitterMs?: number | undefined;
 }
 
+export interface IntervalTimetable {
+  /** From one start to the next; more than 0. */
+  readonly everyMs: number;
+  readonly jitterMs?: number | undefined;
+}
+
 /**
  * The first moment after another, by the wall clock in milliseconds; undefined when there is none. A
  * time that daylight saving skips is run when the clocks have gone on, one that it repeats runs once.
  */
-export function nextTime({ cron, timeZone }: Timetable, afterMs: number): number | undefined {
+export function nextTime(timetable: Timetable, afterMs: number): number | undefined {
+  if ('everyMs' in timetable) return afterMs + timetable.everyMs;
+  const { cron, timeZone } = timetable;
   const options = timeZone === undefined ? {} : { timezone: timeZone };
   const pattern = new Cron(cron, { ...options, paused: true });
   const next = pattern.nextRun(new Date(afterMs));
   pattern.stop();
   return next?.getTime();
+}
+
+/** For people: the cron as it is, or `every 15m`. */
+export function timetableText(timetable: Timetable): string {
+  return 'everyMs' in timetable ? `every ${formatDuration(timetable.everyMs)}` : timetable.cron;
 }

@@ -20,6 +20,12 @@ export interface MetricSources {
     readonly freeBytes: number;
     readonly blobs: number;
   }>;
+  /** What came of prewarming, over restarts. */
+  readonly prewarmed: () => {
+    readonly prewarmedBytes: number;
+    readonly servedBytes: number;
+    readonly evictedBytes: number;
+  };
   readonly fills: () => readonly { readonly connections: number; readonly clients: number }[];
   readonly upstreams: () => readonly {
     readonly name: string;
@@ -171,7 +177,7 @@ export class Metrics {
   }
 
   #addCounters(): void {
-    const { statistics } = this.#sources;
+    const { statistics, prewarmed } = this.#sources;
     this.#counter(
       'entrepot_requests_total',
       'Requests of clients',
@@ -208,6 +214,21 @@ export class Metrics {
         'entrepot_corrupt_blobs_total',
         'Stored files that were found wrong and quarantined',
         () => statistics.corruptBlobs,
+      ],
+      [
+        'entrepot_prewarmed_bytes_total',
+        'Bytes of blobs that prewarming fetched',
+        () => prewarmed().prewarmedBytes,
+      ],
+      [
+        'entrepot_prewarmed_served_bytes_total',
+        'Bytes of those that a client has asked for since',
+        () => prewarmed().servedBytes,
+      ],
+      [
+        'entrepot_prewarmed_evicted_bytes_total',
+        'Bytes of those that went before any client asked for them',
+        () => prewarmed().evictedBytes,
       ],
     ];
     for (const [name, help, value] of plain) {

@@ -15,6 +15,7 @@ import { metricsRoute, statusRoutes } from '../http/admin/status-routes.ts';
 import type { SseEvent } from '../http/admin/sse.ts';
 import type { Doctor } from '../mirror/doctor.ts';
 import { Inventory } from '../mirror/inventory.ts';
+import type { PrewarmTotals } from '../mirror/prewarm/usefulness.ts';
 import type { Mirror, UpstreamState } from '../mirror/mirror.ts';
 import type { Readiness } from '../mirror/readiness.ts';
 import { repositoryKey } from '../oci/reference.ts';
@@ -77,6 +78,7 @@ export interface AdminSurroundings {
   readonly token: () => string | undefined;
   readonly readiness: Readiness;
   readonly logLevel: { get(): string; set(level: string): void };
+  readonly prewarmed: () => PrewarmTotals;
   readonly doctor: Pick<Doctor, 'examine'>;
   readonly syncRules: () => readonly SyncRuleFigures[];
   /** Areas of the API that have their own parts. */
@@ -106,6 +108,7 @@ export async function openAdmin(around: AdminSurroundings): Promise<Admin> {
   await history.open();
   const upstreams = (): Upstream[] => mirror.upstreams().map((state) => upstreamOf(state, around));
   const metrics = new Metrics({
+    prewarmed: around.prewarmed,
     statistics,
     store: () => store.usage(),
     fills: () => mirror.fills,
@@ -165,7 +168,7 @@ async function diskOf(store: AdminSurroundings['store']): Promise<Disk> {
 }
 
 function statsOf(
-  { version, clock, watchers, mirror }: AdminSurroundings,
+  { version, clock, watchers, mirror, prewarmed }: AdminSurroundings,
   disk: Disk,
   upstreams: Upstream[],
 ): Stats {
@@ -174,6 +177,7 @@ function statsOf(
   const { servedBytes: served, fetchedBytes: fetched } = statistics;
   const good = outcomes.hits + outcomes.joined + outcomes.revalidated + outcomes.stale;
   const asked = good + outcomes.misses;
+  const { prewarmedBytes, ...ofPrewarmed } = prewarmed();
   return {
     version,
     startedAt: timeText(statistics.startedMs),
@@ -194,6 +198,7 @@ function statsOf(
       seconds: runningMs / 1000,
     })),
     evictions: { blobs: statistics.evictedBlobs, bytes: statistics.evictedBytes },
+    prewarm: { bytes: prewarmedBytes, ...ofPrewarmed },
     upstreams,
     topImages: [...statistics.images]
       .filter(([, { pulls }]) => pulls > 0)

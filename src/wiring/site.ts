@@ -11,6 +11,7 @@ import { entrepotSource, registrySource } from '../mirror/replicate/sources.ts';
 import type { SyncRule, SyncSource } from '../mirror/replicate/sync.ts';
 import { MirrorError } from '../oci/errors.ts';
 import { repositoryKey } from '../oci/reference.ts';
+import type { CronTimetable } from '../schedule/cron.ts';
 import type { Job, Scheduler } from '../schedule/scheduler.ts';
 import type { ChangeLog } from '../store/changes.ts';
 import type { DocumentStore } from '../store/names.ts';
@@ -149,7 +150,7 @@ export class Site implements SiteSync {
     await scheduler.ended(record.id, signal);
   }
 
-  #timetableOf({ schedule, timeZone, jitterMs, follow }: SyncSettings): Job['timetable'] {
+  #timetableOf({ schedule, timeZone, jitterMs, follow }: SyncSettings): CronTimetable | undefined {
     const isPolled = follow && this.#parts.primary?.admin === undefined;
     const cron = schedule ?? (isPolled ? pollSchedule : undefined);
     return cron === undefined ? undefined : { cron, timeZone, jitterMs };

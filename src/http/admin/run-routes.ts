@@ -11,6 +11,7 @@ import {
   type RunWithLog,
 } from '../../api/runs.ts';
 import { parseImagePattern } from '../../mirror/select/images.ts';
+import { timetableText } from '../../schedule/cron.ts';
 import { isEnded, type RunRecord } from '../../schedule/run.ts';
 import type { JobState, Scheduler } from '../../schedule/scheduler.ts';
 import { AdminProblem } from './problems.ts';
@@ -200,8 +201,8 @@ function jobShape({ name, summary, timetable, nextMs, lastRun }: JobState): Job 
   return {
     name,
     summary,
-    schedule: timetable?.cron ?? null,
-    timeZone: timetable?.timeZone ?? null,
+    schedule: timetable === undefined ? null : timetableText(timetable),
+    timeZone: (timetable !== undefined && 'cron' in timetable && timetable.timeZone) || null,
     nextAt: nextMs === undefined ? null : timeText(nextMs),
     lastRun: lastRun === undefined ? null : runShape(lastRun),
   };

@@ -1,14 +1,12 @@
-import type { Clock } from '../../base/clock.ts';
 import type { Config } from '../../config/schema.ts';
 import { prewarmRequest } from '../../api/runs.ts';
 import { gcJob, gcParameters, scrubJob } from '../../http/admin/care-routes.ts';
 import { prewarmByHand } from '../../http/admin/run-routes.ts';
-import type { Mirror } from '../../mirror/mirror.ts';
 import type { Job } from '../../schedule/scheduler.ts';
-import { prewarmJob } from './prewarm-job.ts';
+import { prewarmJob, type PrewarmJobParts } from './prewarm-job.ts';
 
 /** The jobs of a configuration. */
-export function jobsOf(config: Config, parts: { mirror: Mirror; clock: Clock }): Job[] {
+export function jobsOf(config: Config, parts: PrewarmJobParts): Job[] {
   const { mirror } = parts;
   return [
     {

@@ -4,8 +4,10 @@ import type { Work } from '../../base/work.ts';
 import type { Config } from '../../config/schema.ts';
 import { prewarmByHand } from '../../http/admin/run-routes.ts';
 import type { Mirror } from '../../mirror/mirror.ts';
+import type { Popularity } from '../../mirror/prewarm/popularity.ts';
 import type { PrewarmRule } from '../../mirror/prewarm/prewarm.ts';
 import type { TimeWindow } from '../../mirror/prewarm/window.ts';
+import { repositoryKey } from '../../oci/reference.ts';
 import type { Job } from '../../schedule/scheduler.ts';
 
 type RuleSettings = Config['prewarm'][number];
@@ -15,26 +17,43 @@ export function pinningJobs({ prewarm }: Config): Set<string> {
   return new Set(prewarm.filter(({ pin }) => pin).map(({ name }) => nameOf(name)));
 }
 
+export interface PrewarmJobParts {
+  readonly mirror: Mirror;
+  readonly clock: Clock;
+  readonly popularity: Popularity;
+}
+
 /** The job of a rule. */
 export function prewarmJob(
   settings: RuleSettings,
-  { mirror, clock }: { readonly mirror: Mirror; readonly clock: Clock },
+  { mirror, clock, popularity }: PrewarmJobParts,
 ): Job {
-  const { images, schedule, pin } = settings;
+  const { images = [], popular, pin } = settings;
   const name = nameOf(settings.name);
-  const rule = ruleOf(settings, clock);
+  const topImages = (count: number): string[] =>
+    popularity
+      .top(count, ({ registry }) => mirror.has(registry))
+      .map(({ repository, tag }) => `${repositoryKey(repository)}:${tag}`);
+  const of = ruleOf(settings, clock);
+  const what = images.length === 1 ? images[0] : `${images.length} images`;
   return {
     name,
-    summary: `Fetches ${images.length === 1 ? images[0] : `${images.length} images`} before anybody asks`,
-    timetable:
-      schedule === undefined
-        ? undefined
-        : { cron: schedule, timeZone: settings.timeZone, jitterMs: settings.jitterMs },
+    summary:
+      popular === undefined
+        ? `Fetches ${what} before anybody asks`
+        : `Keeps the ${popular.top} tags that clients pull most as fresh as upstream has them`,
+    timetable: timetableOf(settings),
     run: async (work) => {
+      const rule = popular === undefined ? of : { ...of, images: topImages(popular.top) };
       if (pin) await warmAndPin(mirror, name, rule, work);
       else await mirror.prewarm(rule, work);
     },
   };
+}
+
+function timetableOf({ schedule, popular, timeZone, jitterMs }: RuleSettings): Job['timetable'] {
+  if (popular !== undefined) return { everyMs: popular.everyMs, jitterMs };
+  return schedule === undefined ? undefined : { cron: schedule, timeZone, jitterMs };
 }
 
 /** Holds what the rule selects, and lets go of what it selected before and no longer does. */
@@ -59,7 +78,7 @@ function nameOf(rule: string): string {
 }
 
 function ruleOf(settings: RuleSettings, clock: Clock): PrewarmRule {
-  const { images, platforms, newest, referrers, keepQuota, window } = settings;
+  const { images = [], platforms, newest, referrers, keepQuota, window } = settings;
   const { bandwidthBytesPerSecond } = settings;
   return {
     images,
