@@ -211,6 +211,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     ...site.jobs(),
   ];
   live.follow(upstreams.prepare);
+  live.follow(site.prepare);
   live.follow((next) => secrets.prepare(next, (tls) => renewCertificate(registry, tls)));
   live.follow((next, before) =>
     Promise.resolve(() => {

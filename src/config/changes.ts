@@ -23,7 +23,8 @@ const restartSettings = [
   'storage.eviction',
   'storage.verify.onRead',
   'log.format',
-  'site',
+  'site.name',
+  'site.primary',
 ];
 
 /** Whether a change of it, or of what is below it, waits for the next start. */
@@ -90,7 +91,8 @@ function hasName(value: unknown): value is { readonly name: string } {
 
 function withValueOf(source: unknown, target: unknown, path: readonly string[]): unknown {
   const [key, ...rest] = path;
-  if (key === undefined) return source;
+  // A section that comes or goes does so with what it holds.
+  if (key === undefined || source === undefined || target === undefined) return source;
   const from = (source as Readonly<Record<string, unknown>>)[key];
   const to = target as Readonly<Record<string, unknown>>;
   return { ...to, [key]: withValueOf(from, to[key], rest) };

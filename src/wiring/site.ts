@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Change as ChangeShape, SyncStatus, SyncVerification } from '../api/sync.ts';
 import type { Clock } from '../base/clock.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
@@ -28,6 +29,14 @@ type SyncSettings = NonNullable<Config['site']>['sync'][number];
 /** Runs of a rule are jobs of this name. */
 const jobName = (rule: string): string => `sync:${rule}`;
 
+interface RuleAtWork {
+  readonly settings: SyncSettings;
+  readonly replication: Replication;
+  /** Resolves when it knows what was done before; runs wait for that. */
+  readonly opened: PromiseWithResolvers<void>;
+  isOpen: boolean;
+}
+
 export interface SiteParts {
   readonly config: Config;
   readonly clock: Clock;
@@ -40,22 +49,18 @@ export interface SiteParts {
 /** This site as a follower of its primary: jobs for its rules, the feed, and how far behind they are. */
 export class Site implements SiteSync {
   readonly #parts: SiteParts;
-  readonly #rules = new Map<string, { settings: SyncSettings; replication: Replication }>();
+  readonly #rules = new Map<string, RuleAtWork>();
   readonly #source: SyncSource | undefined;
+  /** Rules that were replaced and have not ended yet, by name. */
+  readonly #ending = new Map<string, Promise<void>>();
+  #isFollowing = false;
 
   constructor(parts: SiteParts) {
     this.#parts = parts;
-    const { config, clock, primary, documents } = parts;
+    const { config, primary } = parts;
     const feed = primary?.admin;
     for (const settings of config.site?.sync ?? []) {
-      const replication = new Replication({
-        rule: ruleOf(settings, clock),
-        feed: settings.follow ? feed : undefined,
-        documents,
-        clock,
-        run: (subjects, signal) => this.#runByFeed(settings.name, subjects, signal),
-      });
-      this.#rules.set(settings.name, { settings, replication });
+      this.#rules.set(settings.name, this.#newRule(settings));
     }
     if (primary === undefined) return;
     this.#source =
@@ -68,33 +73,60 @@ export class Site implements SiteSync {
   }
 
   jobs(): Job[] {
-    return Array.from(this.#rules.values(), ({ settings, replication }) => ({
+    return Array.from(this.#rules.values(), ({ settings, replication, opened }) => ({
       name: jobName(settings.name),
       summary: `Copies ${settings.repositories.join(', ')} from the primary`,
       timetable: this.#timetableOf(settings),
-      run: (work, parameters) =>
-        this.#parts.mirror.sync.run(
+      run: async (work, parameters) => {
+        await opened.promise;
+        await this.#parts.mirror.sync.run(
           replication.rule,
           this.#needSource(),
           replication.deliveries,
           work,
           subjectsOf(parameters),
-        ),
+        );
+      },
     }));
   }
 
+  /** Other rules: those that differ begin anew, each where the last one of its name stood. */
+  readonly prepare = (next: Config): Promise<() => void> =>
+    Promise.resolve(() => {
+      const before = new Map(this.#rules);
+      this.#rules.clear();
+      for (const settings of next.site?.sync ?? []) {
+        const { name } = settings;
+        const known = before.get(name);
+        const isSame = known !== undefined && isDeepStrictEqual(known.settings, settings);
+        this.#rules.set(name, isSame ? known : this.#newRule(settings));
+        if (isSame) before.delete(name);
+      }
+      for (const [name, { replication }] of before) {
+        const earlier = this.#ending.get(name);
+        this.#ending.set(
+          name,
+          Promise.all([earlier, replication.close()]).then(() => {}),
+        );
+      }
+      for (const rule of this.#rules.values()) if (!rule.isOpen) void this.#begin(rule);
+    });
+
   /** What the rules have done before, which their jobs go on with. */
   async open(): Promise<void> {
-    for (const { replication } of this.#rules.values()) await replication.open();
+    for (const rule of this.#rules.values()) await this.#open(rule);
   }
 
   /** Begins to follow; the scheduler must be open. */
   follow(): void {
+    this.#isFollowing = true;
     for (const { replication } of this.#rules.values()) replication.start();
   }
 
   async close(): Promise<void> {
+    this.#isFollowing = false;
     await Promise.all(Array.from(this.#rules.values(), ({ replication }) => replication.close()));
+    await Promise.all(this.#ending.values());
   }
 
   run(rule: string, isDryRun: boolean): ReturnType<SiteSync['run']> {
@@ -137,6 +169,33 @@ export class Site implements SiteSync {
     return { isEqual: items.length === 0, items, next: null };
   }
 
+  #newRule(settings: SyncSettings): RuleAtWork {
+    const { clock, documents, primary } = this.#parts;
+    const replication = new Replication({
+      rule: ruleOf(settings, clock),
+      feed: settings.follow ? primary?.admin : undefined,
+      documents,
+      clock,
+      run: (subjects, signal) => this.#runByFeed(settings.name, subjects, signal),
+    });
+    return { settings, replication, opened: Promise.withResolvers(), isOpen: false };
+  }
+
+  async #open(rule: RuleAtWork): Promise<void> {
+    rule.isOpen = true;
+    await rule.replication.open();
+    rule.opened.resolve();
+  }
+
+  /** A rule that comes later, once the one of its name before it has written down where it stood. */
+  async #begin(rule: RuleAtWork): Promise<void> {
+    rule.isOpen = true;
+    await this.#ending.get(rule.settings.name);
+    await this.#open(rule);
+    const isWanted = this.#rules.get(rule.settings.name) === rule;
+    if (this.#isFollowing && isWanted) rule.replication.start();
+  }
+
   /** One run at a time for what the feed names: while it lasts, the primary's log is the queue. */
   async #runByFeed(
     rule: string,
@@ -156,13 +215,7 @@ export class Site implements SiteSync {
     return cron === undefined ? undefined : { cron, timeZone, jitterMs };
   }
 
-  #statusOf({
-    settings,
-    replication,
-  }: {
-    settings: SyncSettings;
-    replication: Replication;
-  }): RuleStatus {
+  #statusOf({ settings, replication }: RuleAtWork): RuleStatus {
     const { name, repositories } = settings;
     const { lag, follow, deliveries } = replication;
     const runs = this.#parts.scheduler.runs().filter(({ job }) => job === jobName(name));

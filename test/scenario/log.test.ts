@@ -68,10 +68,27 @@ test('no secret is in the log at its most talkative, nor in an answer, whatever 
     ...image.layers.map(({ digest }) => get(`${mirror.url}/v2/app/blobs/${digest}`)),
     get(`http://${admin}/api/v1/stats`, { headers: { authorization: 'Bearer gu3ssed' } }),
   ]);
+  const prewarm = await fetch(`http://${admin}/api/v1/prewarm`, {
+    method: 'POST',
+    headers: { ...headers, 'content-type': 'application/json' },
+    body: JSON.stringify({ images: ['app:1', 'wrong.test/library/app:1'] }),
+  });
+  const { id } = (await prewarm.json()) as { id: string };
+  const run = `api/v1/runs/${id}`;
+  await until('the run has met its first failure', async () => {
+    const answer = await get(`http://${admin}/${run}`, { headers });
+    return /attempt 2 follows/.test(answer.body.toString());
+  });
   const told = await Promise.all(
-    ['api/v1/stats', 'api/v1/upstreams', 'api/v1/config', 'api/v1/doctor', 'metrics'].map((path) =>
-      get(`http://${admin}/${path}`, { headers }),
-    ),
+    [
+      run,
+      'api/v1/runs',
+      'api/v1/stats',
+      'api/v1/upstreams',
+      'api/v1/config',
+      'api/v1/doctor',
+      'metrics',
+    ].map((path) => get(`http://${admin}/${path}`, { headers })),
   );
   await mirror.stop();
 

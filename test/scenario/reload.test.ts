@@ -111,6 +111,55 @@ test('an upstream whose settings are the same keeps what it knows; offline count
   assert.equal(upstream.requests.length, before);
 });
 
+test('rules of a site are taken while it runs: a new one copies, a changed one goes on, a removed one ends', async () => {
+  await using upstream = await startScriptedRegistry();
+  for (const name of ['kept', 'added', 'gone']) upstream.add(`library/${name}`, image, '1');
+  await using primary = await startMirror({ upstream });
+  const rule = (name: string, more: Settings = {}): Settings => ({
+    name,
+    repositories: [`docker.io/library/${name}`],
+    ...more,
+  });
+  const siteOf = (...sync: Settings[]): Settings => ({
+    upstreams: { 'docker.io': { urls: [upstream.url] } },
+    site: { name: 'here', primary: { url: primary.url, admin: primary.adminUrl }, sync },
+  });
+  await using site = await startMirror({
+    upstream,
+    config: siteOf(rule('kept'), rule('gone')),
+  });
+  const copied = async (job: string, runs: number): Promise<void> => {
+    await until(`${job} to have copied`, () => {
+      const events = site.observedOf('run-changed');
+      return events.filter((one) => one.job === job && one.state === 'succeeded').length >= runs;
+    });
+  };
+  await Promise.all([copied('sync:kept', 1), copied('sync:gone', 1)]);
+
+  const config = configOf(site, siteOf(rule('kept', { referrers: true }), rule('added')));
+  const { inEffect, atRestart } = await site.app.reload(config);
+  await copied('sync:added', 1);
+  for (const name of ['kept', 'added', 'gone']) {
+    await get(`${primary.url}/v2/library/${name}/manifests/1`);
+  }
+  await Promise.all([copied('sync:kept', 2), copied('sync:added', 2)]);
+  const { items } = await adminJson<{ items: { name: string }[] }>(site, 'repositories');
+  const moved = await site.app.reload(configOf(site, { ...siteOf(), site: undefined }));
+
+  assert.deepEqual(inEffect.map(({ setting, to }) => `${setting} ${to}`).sort(), [
+    'site.sync.added added',
+    'site.sync.gone removed',
+    'site.sync.kept.referrers true',
+  ]);
+  assert.deepEqual(atRestart, []);
+  assert.deepEqual(
+    items.map(({ name }) => name),
+    ['docker.io/library/added', 'docker.io/library/kept'],
+  );
+  const told = moved.atRestart.map(({ setting }) => setting);
+  assert.ok(told.includes('site.primary.url'), told.join());
+});
+
 /** The names in the certificate that a new connection is shown. */
 async function namesShown(url: string): Promise<string | undefined> {
   const { promise, resolve, reject } = Promise.withResolvers<string | undefined>();
