@@ -1,29 +1,28 @@
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
-import type { Page } from 'playwright-core';
-import type { PageOf } from '../../src/api/common.ts';
 import type { Repository } from '../../src/api/content.ts';
 import type { Run } from '../../src/api/runs.ts';
-import { buildDashboard, openTab } from '../kit/browser.ts';
+import { openTab } from '../kit/browser.ts';
+import {
+  buildDashboard,
+  figure,
+  focused,
+  list,
+  shownImage,
+  shownToo,
+  startFor,
+  startShown,
+} from '../kit/dashboard.ts';
 import { get } from '../kit/clients.ts';
-import { startEntrepotProcess, type EntrepotProcess } from '../kit/entrepot.ts';
+import { startEntrepotProcess } from '../kit/entrepot.ts';
 import { makeBlob, makeImage, makeIndex } from '../kit/images.ts';
-import { findFreePort, requireProgram } from '../kit/program.ts';
-import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
+import { requireProgram } from '../kit/program.ts';
+import { startScriptedRegistry } from '../kit/scripted-registry.ts';
 import { until } from '../kit/wait-for.ts';
 
 const timeout = 120_000;
 
 before(() => buildDashboard());
-
-function startFor(upstream: ScriptedRegistry): Promise<EntrepotProcess> {
-  return startEntrepotProcess({
-    config: {
-      storage: { minFree: '0' },
-      upstreams: { 'docker.io': { urls: [upstream.url], connectionsPerBlob: 1 } },
-    },
-  });
-}
 
 test('the page is asked for anew, its files are kept; it may run its own files only', async () => {
   await using upstream = await startScriptedRegistry();
@@ -90,52 +89,6 @@ test('the overview moves while a pull of 1 GiB runs', { timeout }, async (t) => 
   assert.deepEqual([...tab.hosts], [new URL(mirror.adminUrl).host]);
 });
 
-/** What stands below the name of a figure. */
-function figure(page: Page, name: string): Promise<string> {
-  return page.locator(`dt:text-is("${name}") + dd strong`).innerText();
-}
-
-const image = makeImage({ seed: 'shown', layers: [300_000, 20_000] });
-const other = makeImage({ seed: 'shown too', layers: [10_000], platform: 'linux/arm64/v8' });
-
-/** A mirror with something on every page: content, a pin, a run that failed, an upstream that is away. */
-async function startShown(upstream: ScriptedRegistry): Promise<EntrepotProcess> {
-  upstream.add('library/shown', makeIndex([image, other]), '1');
-  upstream.add('team/a-name/of-many/parts/and-more-than-a-narrow-screen/has-room-for', other, 'v1');
-  const mirror = await startEntrepotProcess({
-    config: {
-      storage: { minFree: '0' },
-      upstreams: {
-        'docker.io': { urls: [upstream.url] },
-        'ghcr.io': { urls: [`http://127.0.0.1:${await findFreePort()}`] },
-      },
-      prewarm: [{ name: 'gone', images: ['docker.io/library/none:1'] }],
-    },
-  });
-  const ask = (path: string, body?: unknown): Promise<Response> =>
-    fetch(`${mirror.adminUrl}/api/v1/${path}`, {
-      method: 'POST',
-      ...(body === undefined ? {} : { body: JSON.stringify(body), headers: jsonHeaders }),
-    });
-  await ask('prewarm', { images: ['docker.io/library/shown:1'] });
-  await get(
-    `${mirror.url}/v2/team/a-name/of-many/parts/and-more-than-a-narrow-screen/has-room-for/manifests/v1`,
-  );
-  await ask('jobs/prewarm:gone/run');
-  await until('both runs to end', async () => {
-    const { items } = await list<Run>(mirror, 'runs');
-    return items.length === 2 && items.every(({ endedAt }) => endedAt !== null);
-  });
-  await ask('pins', { reference: 'docker.io/library/shown:1' });
-  return mirror;
-}
-
-const jsonHeaders = { 'Content-Type': 'application/json' };
-
-async function list<T>(mirror: EntrepotProcess, path: string): Promise<PageOf<T>> {
-  return (await (await fetch(`${mirror.adminUrl}/api/v1/${path}`)).json()) as PageOf<T>;
-}
-
 for (const { locale, lang, widthPx, colorScheme, title } of [
   { locale: 'en-GB', lang: 'en', widthPx: 1280, colorScheme: 'light', title: /^Overview/ },
   { locale: 'zh-CN', lang: 'zh-CN', widthPx: 380, colorScheme: 'dark', title: /^概览/ },
@@ -161,8 +114,8 @@ for (const { locale, lang, widthPx, colorScheme, title } of [
         ['', 'role=meter'],
         ['content', 'text=docker.io/library/shown'],
         [shown, 'text=★'],
-        [`${shown}/${makeIndex([image, other]).manifest.digest}`, 'text=linux/arm64/v8'],
-        [`${shown}/${image.manifest.digest}`, 'text=application/vnd.oci.image.config.v1+json'],
+        [`${shown}/${makeIndex([shownImage, shownToo]).manifest.digest}`, 'text=linux/arm64/v8'],
+        [`${shown}/${shownImage.manifest.digest}`, 'text=application/vnd.oci.image.config.v1+json'],
         ['upstreams', 'text=ghcr.io'],
         ['jobs', 'text=prewarm:gone'],
         [`jobs/${run!.id}`, 'role=log'],
@@ -192,7 +145,7 @@ test(
   async (t) => {
     if (!requireProgram(t, 'chromium')) return;
     await using upstream = await startScriptedRegistry();
-    upstream.add('library/shown', image, '1');
+    upstream.add('library/shown', shownImage, '1');
     await using mirror = await startFor(upstream);
     await using tab = await openTab();
     const { page } = tab;
@@ -202,7 +155,10 @@ test(
     await page.getByRole('textbox', { name: 'Images' }).fill('docker.io/library/shown:1');
     await page.getByRole('button', { name: 'Fetch' }).click();
     await page.getByText('succeeded').waitFor();
-    assert.equal(upstream.bytesSent(image.layers[0]!.digest), image.layers[0]!.bytes.length);
+    assert.equal(
+      upstream.bytesSent(shownImage.layers[0]!.digest),
+      shownImage.layers[0]!.bytes.length,
+    );
 
     await page.getByRole('link', { name: 'docker.io/library/shown' }).click();
     await page.getByRole('button', { name: 'Purge docker.io/library/shown:1' }).click();
@@ -275,7 +231,7 @@ test(
   async (t) => {
     if (!requireProgram(t, 'chromium')) return;
     await using upstream = await startScriptedRegistry();
-    upstream.add('library/shown', image, '1');
+    upstream.add('library/shown', shownImage, '1');
     await using primary = await startFor(upstream);
     await get(`${primary.url}/v2/library/shown/manifests/1`);
     await using mirror = await startEntrepotProcess({
@@ -306,6 +262,76 @@ test(
     assert.deepEqual(
       items.map(({ name }) => name),
       ['docker.io/library/shown'],
+    );
+    assert.deepEqual(tab.complaints, []);
+  },
+);
+
+test('a tag shows what it named before, and is pinned by clicking', { timeout }, async (t) => {
+  if (!requireProgram(t, 'chromium')) return;
+  await using upstream = await startScriptedRegistry();
+  upstream.add('library/shown', shownToo, '1');
+  await using mirror = await startEntrepotProcess({
+    config: {
+      storage: { minFree: '0' },
+      upstreams: { 'docker.io': { urls: [upstream.url], tagTtl: '0' } },
+    },
+  });
+  await get(`${mirror.url}/v2/library/shown/manifests/1`);
+  upstream.add('library/shown', shownImage, '1');
+  await get(`${mirror.url}/v2/library/shown/manifests/1`);
+  await using tab = await openTab();
+  const { page } = tab;
+  await page.goto(`${mirror.adminUrl}/#/content`);
+
+  await page.getByRole('searchbox').fill('show');
+  await page.keyboard.press('Enter');
+  await page.getByRole('link', { name: 'docker.io/library/shown' }).click();
+  await page.getByText('1 before').click();
+  const before = page.getByRole('list', { name: 'What 1 named before' });
+  await before.getByTitle(shownToo.manifest.digest).waitFor();
+  await page.getByRole('button', { name: 'Pin docker.io/library/shown:1' }).click();
+  await page.getByText('docker.io/library/shown:1 is pinned.').waitFor();
+  await page.getByRole('button', { name: 'Unpin docker.io/library/shown:1' }).waitFor();
+
+  assert.equal((await list(mirror, 'pins')).items.length, 1);
+  assert.deepEqual(tab.complaints, []);
+});
+
+test(
+  'the overview says first that an upstream is down, and when it is well again',
+  { timeout },
+  async (t) => {
+    if (!requireProgram(t, 'chromium')) return;
+    await using upstream = await startScriptedRegistry();
+    upstream.add('library/shown', shownImage, '1');
+    await using mirror = await startFor(upstream);
+    await using tab = await openTab();
+    const { page } = tab;
+    await page.goto(mirror.adminUrl);
+    await page.getByText('Nothing is wrong.').waitFor();
+
+    await upstream.stop();
+    const first = page.locator('main li').first();
+    await until(
+      'the breaker to open',
+      async () => {
+        await get(`${mirror.url}/v2/library/shown/manifests/1`);
+        return (
+          (await first.count()) === 1 && /Upstream docker\.io is down/.test(await first.innerText())
+        );
+      },
+      { everyMs: 200, timeoutMs: 30_000 },
+    );
+    await upstream.restart();
+
+    await until(
+      'the upstream to be up',
+      async () => {
+        await get(`${mirror.url}/v2/library/shown/manifests/1`);
+        return (await page.getByText('Upstream docker.io is down').count()) === 0;
+      },
+      { everyMs: 200, timeoutMs: 60_000 },
     );
     assert.deepEqual(tab.complaints, []);
   },
@@ -361,8 +387,3 @@ test(
     await page.getByRole('heading', { level: 1, name: '任务' }).waitFor();
   },
 );
-
-/** The text of what has the focus. */
-async function focused(page: Page): Promise<string> {
-  return String(await page.evaluate('document.activeElement.innerText'));
-}

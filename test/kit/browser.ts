@@ -1,6 +1,4 @@
-import { fileURLToPath } from 'node:url';
 import { chromium, type Page } from 'playwright-core';
-import { build } from 'vite';
 import { findProgram } from './program.ts';
 
 /** A tab of Chromium, with everything that it complained about and every host that it asked. */
@@ -51,17 +49,4 @@ export async function openTab(options: TabOptions = {}): Promise<Tab> {
     hosts,
     [Symbol.asyncDispose]: () => browser.close(),
   };
-}
-
-const dashboardPath = fileURLToPath(new URL('../../src/dashboard', import.meta.url));
-
-/** As `npm run build:dashboard` does it. */
-export async function buildDashboard(): Promise<void> {
-  await build({
-    root: dashboardPath,
-    base: './',
-    configFile: false,
-    logLevel: 'error',
-    build: { outDir: '../../dist/dashboard', emptyOutDir: true },
-  });
 }

@@ -50,6 +50,7 @@ export const chinese: Text = {
   attention: {
     title: '需要关注',
     well: '一切正常。',
+    count: (count) => `需要关注：${count} 项`,
     notReady: (reason) => `镜像服务未就绪：${reason}`,
     upstreamDown: (name) => `上游 ${name} 不可用；已缓存的内容照常提供。`,
     upstreamDownDetail: (message, ago) => `${message}（${ago}）`,

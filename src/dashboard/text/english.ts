@@ -50,6 +50,7 @@ export const english = {
   attention: {
     title: 'What needs attention',
     well: 'Nothing is wrong.',
+    count: (count: string) => `Needs attention: ${count}`,
     notReady: (reason: string) => `The mirror is not ready: ${reason}`,
     upstreamDown: (name: string) => `Upstream ${name} is down; copies that are here are served.`,
     upstreamDownDetail: (message: string, ago: string) => `${message} (${ago})`,

@@ -18,7 +18,11 @@ export function AttentionList({ items }: { readonly items: readonly Attention[] 
   const format = useFormat();
   return (
     <Panel title={text.attention.title} class="attention">
-      <div aria-live="polite">
+      {/* The list itself says how long ago: read aloud each second it would be a torment. */}
+      <p class="unseen" role="status">
+        {items.length === 0 ? '' : text.attention.count(format.count(items.length))}
+      </p>
+      <div>
         {items.length === 0 ? (
           <p class="well">
             <span aria-hidden="true">✓</span> {text.attention.well}
