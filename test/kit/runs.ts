@@ -5,6 +5,7 @@ import type { TestMirror } from './mirror.ts';
 
 export interface RunAnswer {
   readonly id: string;
+  readonly trigger: string;
   readonly state: string;
   readonly reason: string | null;
   readonly progress: Record<string, number>;

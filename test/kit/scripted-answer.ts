@@ -17,7 +17,12 @@ export interface Sending {
   readonly response: ServerResponse;
   readonly fault: Fault;
   readonly rateBytesPerSecond: number | undefined;
+  /** What all answers share. */
+  readonly link: Pace;
 }
+
+/** Resolves, once they may go, to how many of the wanted bytes may go now. */
+export type Pace = (wantedBytes: number) => Promise<number>;
 
 /** An error by the spec: `{"errors":[{"code","message"}]}`. */
 export function errorContent(status: number, code: string): Content {
@@ -132,7 +137,7 @@ async function writeBody(sending: Sending, content: Content, cutAt: number): Pro
     if (position === stallAt) await fault.stall?.until;
     if (position === end || response.destroyed) break;
     const next = stallAt > position ? Math.min(end, stallAt) : end;
-    const size = await pace(Math.min(stepBytes, next - position));
+    const size = await sending.link(await pace(Math.min(stepBytes, next - position)));
     let step = body.subarray(position, position + size);
     if (flipAt >= position && flipAt < position + size) {
       step = Buffer.from(step);
@@ -168,10 +173,7 @@ const paceStepMs = 10;
 /** A quarter of a second may be caught up after a hold-up; more would be a burst, not a link. */
 const paceCreditMs = 250;
 
-/** Resolves, once they may go, to how many of the wanted bytes may go now. */
-function startPace(
-  rateBytesPerSecond: number | undefined,
-): (wantedBytes: number) => Promise<number> {
+export function startPace(rateBytesPerSecond: number | undefined): Pace {
   if (rateBytesPerSecond === undefined) return (wantedBytes) => Promise.resolve(wantedBytes);
   const bytesPerMs = rateBytesPerSecond / 1000;
   let credit = bytesPerMs * paceStepMs;

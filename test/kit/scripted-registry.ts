@@ -17,7 +17,9 @@ import {
   rangedContent,
   sendContent,
   sendRedirect,
+  startPace,
   type Content,
+  type Pace,
 } from './scripted-answer.ts';
 import { Tokens, type AuthOptions } from './scripted-tokens.ts';
 
@@ -25,6 +27,8 @@ export interface ScriptedRegistryOptions {
   readonly rules?: readonly Rule[];
   /** Bytes per second of each connection, in steps of 10 ms; unlimited unless told. */
   readonly rateBytesPerSecond?: number;
+  /** Of all connections together: the link to this upstream. */
+  readonly linkBytesPerSecond?: number;
   /** Before the headers of every answer. */
   readonly latencyMs?: number;
   readonly auth?: AuthOptions;
@@ -53,6 +57,7 @@ export class ScriptedRegistry implements AsyncDisposable {
   readonly #options: ScriptedRegistryOptions;
   readonly #script: Script;
   readonly #tokens: Tokens | undefined;
+  readonly #link: Pace;
   readonly #repositories = new Map<string, HeldRepository>();
   readonly #arrivals = new Set<() => void>();
   #server: Server | undefined;
@@ -60,6 +65,7 @@ export class ScriptedRegistry implements AsyncDisposable {
 
   constructor(options: ScriptedRegistryOptions) {
     this.#options = options;
+    this.#link = startPace(options.linkBytesPerSecond);
     this.#script = new Script(options.rules ?? []);
     this.#tokens = options.auth === undefined ? undefined : new Tokens(options.auth);
   }
@@ -193,7 +199,7 @@ export class ScriptedRegistry implements AsyncDisposable {
     }
 
     const rateBytesPerSecond = fault.rateBytesPerSecond ?? this.#options.rateBytesPerSecond;
-    const sending = { record, response, fault, rateBytesPerSecond };
+    const sending = { record, response, fault, rateBytesPerSecond, link: this.#link };
     if (fault.redirectTo !== undefined) sendRedirect(sending, fault.redirectTo);
     else if (fault.status !== undefined) await sendContent(sending, scriptedContent(fault));
     else await sendContent(sending, challenge ?? this.#contentFor(record));
