@@ -93,13 +93,13 @@ function pageOf(
   const below = reference.filter(
     (one) => one.path.length > path.length && path.every((part, at) => one.path[at] === part),
   );
+  const told = facts
+    .filter(([, text]) => text !== undefined)
+    .map(([name, text]) => `  ${paint('dim', name.padEnd(10))}${text}`);
   const lines = [
     paint('bold', settingText(path)),
     ...wrap(explanationOf(setting, reference), width, '  '),
-    '',
-    ...facts
-      .filter(([, text]) => text !== undefined)
-      .map(([name, text]) => `  ${paint('dim', name.padEnd(10))}${text}`),
+    ...(told.length === 0 ? [] : ['', ...told]),
   ];
   return below.length === 0 ? lines.join('\n') : `${lines.join('\n')}\n\n${listOf(below, io)}`;
 }

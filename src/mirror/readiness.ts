@@ -40,7 +40,7 @@ export class Readiness {
   readonly #parts: ReadinessParts;
   #isClosing = false;
   #isCounted = false;
-  #disk: { readonly seenMs: number; readonly fault: Promise<string | undefined> } | undefined;
+  #probe: DiskProbe | undefined;
 
   constructor(parts: ReadinessParts) {
     this.#parts = parts;
@@ -69,30 +69,45 @@ export class Readiness {
     return { isReady: reasons.length === 0, reasons, warnings };
   }
 
-  /** Looked at once for all who ask within a while. */
-  #diskFault(): Promise<string | undefined> {
+  /** Looked at once for all who ask within a while; a look that hangs is not followed by another. */
+  async #diskFault(): Promise<string | undefined> {
     const { disk, folder, clock } = this.#parts;
     const now = clock.monotonicMs();
-    if (this.#disk === undefined || now - this.#disk.seenMs > diskSeenForMs) {
-      this.#disk = { seenMs: now, fault: findDiskFault(disk, folder) };
+    let probe = this.#probe;
+    if (probe === undefined || (probe.hasEnded && now - probe.startMs > diskSeenForMs)) {
+      probe = startProbe(disk, folder, now);
+      this.#probe = probe;
     }
-    return this.#disk.fault;
+    const { promise: late, resolve } = Promise.withResolvers<string>();
+    const seconds = diskAnswersWithinMs / 1000;
+    const timer = setTimeout(
+      () => resolve(`the cache disk (${folder}) has not taken a file within ${seconds} s`),
+      Math.max(0, probe.startMs + diskAnswersWithinMs - now),
+    );
+    try {
+      return await Promise.race([probe.fault, late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 }
 
-async function findDiskFault(disk: Disk, folder: string): Promise<string | undefined> {
-  const { promise: late, resolve } = Promise.withResolvers<string>();
-  const seconds = diskAnswersWithinMs / 1000;
-  const message = `the cache disk (${folder}) has not taken a file within ${seconds} s`;
-  const timer = setTimeout(() => resolve(message), diskAnswersWithinMs);
-  const trying = writeSample(disk, folder).then(
+/** One look at the disk. */
+interface DiskProbe {
+  readonly startMs: number;
+  readonly fault: Promise<string | undefined>;
+  hasEnded: boolean;
+}
+
+function startProbe(disk: Disk, folder: string, startMs: number): DiskProbe {
+  const fault = writeSample(disk, folder).then(
     (isSame) =>
       isSame ? undefined : `the cache disk (${folder}) gives back other bytes than it was given`,
     (error: Error) => `the cache disk (${folder}) refuses to be written: ${error.message}`,
   );
-  try {
-    return await Promise.race([trying, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  const probe: DiskProbe = { startMs, fault, hasEnded: false };
+  void fault.then(() => {
+    probe.hasEnded = true;
+  });
+  return probe;
 }
