@@ -29,13 +29,31 @@ test('the Grafana dashboard and the alert rules ask for metrics and labels that 
     ],
   });
   upstream.add('library/app', image, '1');
-  await using mirror = await startMirror({ upstream });
+  await using primary = await startMirror({ upstream });
+  await using mirror = await startMirror({
+    upstream,
+    config: {
+      site: {
+        name: 'here',
+        primary: { url: primary.url, admin: primary.adminUrl },
+        sync: [{ name: 'team', repositories: ['docker.io/library/app'] }],
+      },
+    },
+  });
+  await mirror.observed(
+    'run-changed',
+    (run) => run.job === 'sync:team' && run.state === 'succeeded',
+  );
   await fetch(`${mirror.adminUrl}/api/v1/gc`, { method: 'POST' });
-  await mirror.observed('run-changed', ({ state }) => state === 'succeeded');
+  await mirror.observed('run-changed', ({ job, state }) => job === 'gc' && state === 'succeeded');
   await get(`${mirror.url}/v2/app/manifests/1`);
   await get(`${mirror.url}/v2/app/blobs/${image.layers[0]!.digest}`);
   await mirror.observed('fill-committed');
-  const metrics = await (await fetch(`${mirror.adminUrl}/metrics`)).text();
+  // The primary asks the upstream, and knows its quota; the site knows how far it is behind.
+  const both = [primary, mirror].map(async ({ adminUrl }) =>
+    (await fetch(`${adminUrl}/metrics`)).text(),
+  );
+  const metrics = (await Promise.all(both)).join('\n');
   const labelsOf = new Map<string, Set<string>>();
   for (const [, name = '', labels = ''] of metrics.matchAll(/^(entrepot_\w+)(?:\{(.*)\})? /gm)) {
     const known = labelsOf.get(name) ?? new Set(['instance', 'job']);
