@@ -10,7 +10,8 @@ import { clientRoutes } from './http/admin/client-routes.ts';
 import { runRoutes, runStarter } from './http/admin/run-routes.ts';
 import { syncRoutes } from './http/admin/sync-routes.ts';
 import { RegistryRoutes } from './http/registry-routes.ts';
-import { drainRegistryServer, registryServer, renewCertificate } from './http/registry-server.ts';
+import { drainRegistryServer, registryServer } from './http/registry-server.ts';
+import { renewCertificate } from './http/server-tls.ts';
 import { Doctor } from './mirror/doctor.ts';
 import { Scheduler, type Job } from './schedule/scheduler.ts';
 import { Completions } from './mirror/replicate/completions.ts';
@@ -131,11 +132,8 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   watchers.add(learning.observe);
 
   const routes = new RegistryRoutes(mirror, observe);
-  const registry = registryServer(routes, secrets.tls);
-  const registryUrl = (): string => {
-    const scheme = config.registry.tls === undefined ? 'http' : 'https';
-    return `${scheme}://${addressOf(registry.server.address(), config.registry.listen)}`;
-  };
+  const registry = registryServer(routes, secrets.tlsOf('registry'));
+  const registryUrl = (): string => urlOf(config.registry, registry.server.address());
   const scheduler = new Scheduler({ clock, observe, documents: names.documents });
   const site = new Site({
     config,
@@ -163,6 +161,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     names,
     store,
     token: () => secrets.token,
+    tls: secrets.tlsOf('admin'),
     readiness,
     logLevel: around.logLevel,
     prewarmed: () => usefulness.totals,
@@ -212,7 +211,11 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   ];
   live.follow(upstreams.prepare);
   live.follow(site.prepare);
-  live.follow((next) => secrets.prepare(next, (tls) => renewCertificate(registry, tls)));
+  live.follow((next) =>
+    secrets.prepare(next, (door, tls) =>
+      renewCertificate(door === 'registry' ? registry : admin.server, tls),
+    ),
+  );
   live.follow((next, before) =>
     Promise.resolve(() => {
       store.budget = budgetOf(next);
@@ -236,7 +239,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   }
   return {
     registryUrl: registryUrl(),
-    adminUrl: `http://${addressOf(admin.server.server.address(), config.admin.listen)}`,
+    adminUrl: urlOf(config.admin, admin.server.server.address()),
     mirror,
     counted: ready,
     reload: (next) => live.apply(next),
@@ -278,7 +281,7 @@ function mirrorSettings(live: LiveConfig): MirrorSettings {
 }
 
 /** Port 0 lets the system choose, so the port is asked of the server. */
-function addressOf(address: unknown, listen: Config['registry']['listen']): string {
+function urlOf({ listen, tls }: Config['registry'] | Config['admin'], address: unknown): string {
   const { port } = address as { port: number };
-  return listenText({ host: listen.host, port });
+  return `${tls === undefined ? 'http' : 'https'}://${listenText({ host: listen.host, port })}`;
 }

@@ -1,15 +1,7 @@
 import type { IncomingMessage } from 'node:http';
-import type { Server as TlsServer } from 'node:tls';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { RegistryRoutes } from './registry-routes.ts';
-
-/** Certificates of the registry door, in PEM. */
-export interface ServerTls {
-  readonly cert: string;
-  readonly key: string;
-  /** Clients must show a certificate that this one signed. */
-  readonly clientCa?: string | undefined;
-}
+import { httpsOptions, type ServerTls } from './server-tls.ts';
 
 /** podman asks for 1,024 ranges in one request: 22.5 kB of header; Node's default is 16 KiB. */
 const headerBytesMax = 64 * 1024;
@@ -49,14 +41,7 @@ export function registryServer(
       ? Fastify({ ...options, http })
       : Fastify({
           ...options,
-          https: {
-            ...http,
-            cert: tls.cert,
-            key: tls.key,
-            ...(tls.clientCa === undefined
-              ? {}
-              : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: true }),
-          },
+          https: { ...http, ...httpsOptions(tls) },
         })
   ) as FastifyInstance;
   const handle = (request: { raw: IncomingMessage }, reply: FastifyReply): void => {
@@ -69,12 +54,6 @@ export function registryServer(
   app.all('/*', handle);
   app.setNotFoundHandler(handle);
   return app;
-}
-
-/** New connections get this certificate; those that are open keep the one they began with. */
-export function renewCertificate(app: FastifyInstance, { cert, key, clientCa }: ServerTls): void {
-  const server = app.server as unknown as TlsServer;
-  server.setSecureContext({ cert, key, ...(clientCa === undefined ? {} : { ca: clientCa }) });
 }
 
 /**

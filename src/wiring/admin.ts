@@ -14,6 +14,7 @@ import { adminServer, type AdminRoutes } from '../http/admin/server.ts';
 import { metricsRoute, statusRoutes } from '../http/admin/status-routes.ts';
 import type { SseEvent } from '../http/admin/sse.ts';
 import type { Doctor } from '../mirror/doctor.ts';
+import type { ServerTls } from '../http/server-tls.ts';
 import { Inventory } from '../mirror/inventory.ts';
 import type { PrewarmTotals } from '../mirror/prewarm/usefulness.ts';
 import type { Mirror, UpstreamState } from '../mirror/mirror.ts';
@@ -76,6 +77,7 @@ export interface AdminSurroundings {
   readonly names: Names;
   readonly store: BlobStore & { usage(): Promise<StoreUsage> };
   readonly token: () => string | undefined;
+  readonly tls: ServerTls | undefined;
   readonly readiness: Readiness;
   readonly logLevel: { get(): string; set(level: string): void };
   readonly prewarmed: () => PrewarmTotals;
@@ -126,6 +128,7 @@ export async function openAdmin(around: AdminSurroundings): Promise<Admin> {
   const server = await adminServer({
     readiness: () => around.readiness.look(),
     token: around.token,
+    tls: around.tls,
     hosts: [config().admin.listen.host],
     version: around.version,
     observe: around.observe,

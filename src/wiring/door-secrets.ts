@@ -5,14 +5,18 @@ import type { Observe } from '../base/events.ts';
 import { readSecret } from '../config/load.ts';
 import type { Environment } from '../config/environment.ts';
 import type { Config } from '../config/schema.ts';
-import type { ServerTls } from '../http/registry-server.ts';
+import { contextOptions, type ServerTls } from '../http/server-tls.ts';
+
+/** The doors that may have a certificate. */
+type Door = 'registry' | 'admin';
 
 interface Read {
-  readonly tls: ServerTls | undefined;
+  readonly registry: ServerTls | undefined;
+  readonly admin: ServerTls | undefined;
   readonly token: string | undefined;
 }
 
-/** What the doors keep in files: the certificate of the registry, the token of the admin API. */
+/** What the doors keep in files: their certificates, and the token of the admin API. */
 export class DoorSecrets {
   readonly #env: Environment;
   readonly #observe: Observe;
@@ -29,8 +33,8 @@ export class DoorSecrets {
     return new DoorSecrets(env, observe, await read(config, env));
   }
 
-  get tls(): ServerTls | undefined {
-    return this.#read.tls;
+  tlsOf(door: Door): ServerTls | undefined {
+    return this.#read[door];
   }
 
   get token(): string | undefined {
@@ -38,7 +42,10 @@ export class DoorSecrets {
   }
 
   /** @throws as `open` does */
-  async prepare(config: Config, renewTls: (tls: ServerTls) => void): Promise<() => void> {
+  async prepare(
+    config: Config,
+    renewTls: (door: Door, tls: ServerTls) => void,
+  ): Promise<() => void> {
     const next = await read(config, this.#env);
     return () => {
       const before = this.#read;
@@ -46,27 +53,40 @@ export class DoorSecrets {
       if (before.token !== next.token) {
         this.#observe({ kind: 'secret-renewed', setting: 'admin.token' });
       }
-      if (next.tls === undefined || isDeepStrictEqual(before.tls, next.tls)) return;
-      renewTls(next.tls);
-      this.#observe({ kind: 'secret-renewed', setting: 'registry.tls' });
+      for (const door of ['registry', 'admin'] as const) {
+        const tls = next[door];
+        if (tls === undefined || isDeepStrictEqual(before[door], tls)) continue;
+        renewTls(door, tls);
+        this.#observe({ kind: 'secret-renewed', setting: `${door}.tls` });
+      }
     };
   }
 }
 
 async function read({ registry, admin }: Config, env: Environment): Promise<Read> {
-  const token = admin.token === undefined ? undefined : await readSecret(admin.token, env);
-  if (registry.tls === undefined) return { token, tls: undefined };
-  const { cert, key, clientCa } = registry.tls;
+  return {
+    token: admin.token === undefined ? undefined : await readSecret(admin.token, env),
+    registry: await readTls('registry', registry.tls),
+    admin: await readTls('admin', admin.tls),
+  };
+}
+
+async function readTls(
+  door: Door,
+  files: Config['registry']['tls'],
+): Promise<ServerTls | undefined> {
+  if (files === undefined) return undefined;
+  const { cert, key, clientCa } = files;
   const tls = {
     cert: await readFile(cert, 'utf8'),
     key: await readFile(key, 'utf8'),
     clientCa: clientCa === undefined ? undefined : await readFile(clientCa, 'utf8'),
   };
   try {
-    createSecureContext({ cert: tls.cert, key: tls.key, ca: tls.clientCa });
+    createSecureContext(contextOptions(tls));
   } catch (cause) {
-    const message = `registry.tls: ${cert} and ${key} cannot be used together: ${(cause as Error).message}`;
+    const message = `${door}.tls: ${cert} and ${key} cannot be used together: ${(cause as Error).message}`;
     throw new Error(message, { cause });
   }
-  return { token, tls };
+  return tls;
 }

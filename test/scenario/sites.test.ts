@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { runCli } from '../../src/cli/program.ts';
+import { goodCertificate, testKey } from '../kit/certificates.ts';
 import { get } from '../kit/clients.ts';
 import { makeImage, type Image } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
+import { temporaryFolder } from '../kit/temporary-folder.ts';
 import { until } from '../kit/wait-for.ts';
 
 interface SyncAnswer {
@@ -278,6 +282,71 @@ test('a plain registry is a primary, too: its tags are asked for', async () => {
   const answer = await fetch(`${site.adminUrl}/api/v1/sync/nothing`, { method: 'POST' });
   assert.equal(answer.status, 404);
 });
+
+test('between sites: token, TLS and certificates on both sides', async () => {
+  await using folder = await temporaryFolder();
+  const write = async (name: string, text: string): Promise<string> => {
+    const path = join(folder.path, name);
+    await writeFile(path, text);
+    return path;
+  };
+  const cert = await write('cert', goodCertificate);
+  const key = await write('key', testKey);
+  const token = { file: await write('token', 'a-token-of-32-characters-or-more!') };
+  const tls = { cert, key, clientCa: cert };
+  await using upstream = await startScriptedRegistry();
+  await using far = await startScriptedRegistry();
+  await using primary = await startMirror({
+    upstream,
+    config: {
+      registry: { listen: '127.0.0.1:0', tls },
+      admin: { listen: '127.0.0.1:0', tls, token },
+    },
+  });
+  const image = imageOf('one');
+  upstream.add('library/app', image, '1');
+  const start = (about: Record<string, unknown>): Promise<TestMirror> =>
+    startMirror({
+      upstream: far,
+      config: {
+        site: {
+          name: 'shanghai',
+          primary: { url: primary.url, admin: primary.adminUrl, ...about },
+          sync: [{ name: 'all', repositories: ['docker.io/**'] }],
+        },
+      },
+    });
+  const lastError = async (site: TestMirror): Promise<string | null> =>
+    (await api<SyncAnswer>(site, '/sync')).items[0]!.lastError;
+
+  await using stranger = await start({ tls: { ca: cert } });
+  await until('a site without certificate to say so', async () =>
+    /does not answer/.test((await lastError(stranger)) ?? ''),
+  );
+  await using forgetful = await start({ tls: { ca: cert, cert, key } });
+  await until('a site without token to say so', async () =>
+    /refuses us \(401\); check site\.primary\.token/.test((await lastError(forgetful)) ?? ''),
+  );
+  await using site = await start({ tls: { ca: cert, cert, key }, token });
+  await pullTls(primary, 'app', image);
+  await until('the image to be here', async () => {
+    const path = '/repositories/docker.io%2Flibrary%2Fapp/tags';
+    return (await api<{ items: unknown[] }>(site, path)).items.length === 1;
+  });
+
+  assert.deepEqual(await pull(site, 'app', '1', image), ['HIT', 'HIT', 'HIT']);
+  assert.equal(far.requests.length, 0);
+});
+
+/** As a client that shows a certificate. */
+async function pullTls(mirror: TestMirror, name: string, image: Image): Promise<void> {
+  const tls = { ca: goodCertificate, cert: goodCertificate, key: testKey };
+  await get(`${mirror.url}/v2/${name}/manifests/1`, { tls });
+  for (const { digest } of [image.config, ...image.layers]) {
+    const blob = await get(`${mirror.url}/v2/${name}/blobs/${digest}`, { tls });
+    assert.equal(blob.digest, digest);
+  }
+}
 
 test('verify lists what differs', async () => {
   await using upstream = await startScriptedRegistry();

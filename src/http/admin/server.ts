@@ -3,6 +3,7 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import Fastify, {
   type FastifyBaseLogger,
+  type FastifyError,
   type FastifyInstance,
   type FastifyReply,
   type RawReplyDefaultExpression,
@@ -20,6 +21,7 @@ import type { Observe } from '../../base/events.ts';
 import type { ReadinessAnswer } from '../../mirror/readiness.ts';
 import { describeProblems } from './description.ts';
 import { answerProblems, refusalOf, sendProblem } from './problems.ts';
+import { httpsOptions, type ServerTls } from '../server-tls.ts';
 import { guard } from './security.ts';
 import { EventStreams } from './sse.ts';
 
@@ -40,6 +42,7 @@ export interface AdminParts {
   readonly readiness: () => Promise<ReadinessAnswer>;
   /** Asked for on everything that holds data, when there is one. */
   readonly token: () => string | undefined;
+  readonly tls: ServerTls | undefined;
   /** Names by which this door may be reached without a token. */
   readonly hosts: readonly string[];
   readonly version: string;
@@ -65,13 +68,19 @@ const readiness = z.object({
 
 /** The admin door: health, the API with its description, and what is registered beside it. */
 export async function adminServer(parts: AdminParts): Promise<FastifyInstance> {
-  const app = Fastify({
+  const options = {
     forceCloseConnections: true,
     exposeHeadRoutes: true,
     bodyLimit: bodyBytesMax,
-    frameworkErrors: (error, _request, reply) => void sendProblem(reply, refusalOf(error)),
+    frameworkErrors: (error: FastifyError, _request: unknown, reply: FastifyReply) =>
+      void sendProblem(reply, refusalOf(error)),
     routerOptions: { maxParamLength: parameterLengthMax, ignoreTrailingSlash: true },
-  }).withTypeProvider<ZodTypeProvider>();
+  };
+  const { tls } = parts;
+  const server = (
+    tls === undefined ? Fastify(options) : Fastify({ ...options, https: httpsOptions(tls) })
+  ) as FastifyInstance;
+  const app = server.withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   const streams = new EventStreams();
