@@ -28,9 +28,12 @@ import { openStorage } from './store/open-store.ts';
 import { openAdmin, Watchers } from './wiring/admin.ts';
 import { DoorSecrets } from './wiring/door-secrets.ts';
 import { LiveConfig, type Reloaded } from './wiring/live-config.ts';
-import { feedOf, Site } from './wiring/site.ts';
 import { jobsOf } from './wiring/jobs/jobs.ts';
 import { pinningJobs } from './wiring/jobs/prewarm-job.ts';
+import { feedOf } from './wiring/site/feed.ts';
+import { pushRules } from './wiring/site/push-rules.ts';
+import { Site } from './wiring/site/site.ts';
+import { syncRules } from './wiring/site/sync-rules.ts';
 import { OpenUpstreams } from './wiring/upstreams.ts';
 
 /** What the outside gives: everything that a test replaces. */
@@ -135,13 +138,16 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   const registry = registryServer(routes, secrets.tlsOf('registry'));
   const registryUrl = (): string => urlOf(config.registry, registry.server.address());
   const scheduler = new Scheduler({ clock, observe, documents: names.documents });
+  const { primary } = upstreams;
   const site = new Site({
+    rulesOf: (by) => [
+      ...syncRules(by, { clock, mirror, primary }),
+      ...pushRules(by, { mirror, changes, around: { env, version, clock, observe } }),
+    ],
     config,
     clock,
-    mirror,
     documents: names.documents,
     scheduler,
-    primary: upstreams.primary,
   });
   const readiness = new Readiness({
     disk,
@@ -186,8 +192,9 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   });
 
   const stopWork = async (): Promise<void> => {
-    await site.close();
+    await site.stop();
     await scheduler.close();
+    await site.close();
   };
   const close: App['close'] = async () => {
     readiness.close();

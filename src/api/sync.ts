@@ -31,6 +31,10 @@ export const undelivered = z.object({
 
 export const syncRule = z.object({
   name: z.string(),
+  direction: z
+    .enum(['from', 'to'])
+    .describe('copies from the primary, or sends to another registry'),
+  peer: z.string().describe('the URL of the other side'),
   repositories: z.array(z.string()),
   schedule: z.string().nullable(),
   follows: z.boolean().describe('by the feed of the primary'),

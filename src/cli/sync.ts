@@ -94,12 +94,14 @@ function statusText(
   { site, primary, primaryAnsweredAt, items }: SyncStatus,
   width: number,
 ): string {
-  if (primary === null)
-    return 'This server has no primary: see site.primary in its configuration.\n';
+  if (primary === null && items.length === 0) {
+    return 'This server has no primary and feeds no other: see site in its configuration.\n';
+  }
   const now = Date.now();
   const answered = primaryAnsweredAt === null ? 'not yet' : ago(primaryAnsweredAt, now);
   const rows = items.map((rule) => [
     rule.name,
+    rule.direction === 'from' ? 'from the primary' : `to ${new URL(rule.peer).host}`,
     rule.state,
     rule.lagChanges === null ? '–' : `${rule.lagChanges} changes`,
     rule.lagSeconds === null ? '–' : duration(rule.lagSeconds),
@@ -109,9 +111,10 @@ function statusText(
   ]);
   const errors = items.flatMap((rule) => errorLines(rule, now));
   return `${[
-    `${site ?? 'this site'} follows ${primary}; it answered ${answered}`,
-    '',
-    table(['RULE', 'STATE', 'BEHIND', 'FOR', 'LAST SUCCESS', 'COPIED', 'SAVED'], rows, width),
+    ...(primary === null
+      ? []
+      : [`${site ?? 'this site'} follows ${primary}; it answered ${answered}`, '']),
+    table(['RULE', 'COPIES', 'STATE', 'BEHIND', 'FOR', 'SUCCESS', 'SENT', 'SAVED'], rows, width),
     ...errors,
   ].join('\n')}\n`;
 }

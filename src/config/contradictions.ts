@@ -76,6 +76,52 @@ export function needImagesOrPopular(
   }
 }
 
+/** A login is both. */
+export function needPassword(
+  { username, password }: { username?: unknown; password?: unknown },
+  context: Context,
+): void {
+  if ((username === undefined) === (password === undefined)) return;
+  context.addIssue({
+    code: 'custom',
+    path: [username === undefined ? 'password' : 'username'],
+    message: 'a login needs both: set username and password, or neither',
+  });
+}
+
+export function needPrimaryToSync(
+  { primary, sync }: { primary?: unknown; sync: unknown },
+  context: Context,
+): void {
+  if (primary !== undefined || !Array.isArray(sync) || sync.length === 0) return;
+  context.addIssue({
+    code: 'custom',
+    path: ['sync'],
+    message: 'there is no primary to copy from: set site.primary, or remove the rules',
+  });
+}
+
+/** Rules are run and shown by their names. */
+export function needNamesOfTheirOwn(
+  { sync, push }: { sync: unknown; push: unknown },
+  context: Context,
+): void {
+  const seen = new Set<unknown>();
+  for (const [key, rules] of Object.entries({ sync, push })) {
+    if (!Array.isArray(rules)) continue;
+    for (const [at, rule] of (rules as { name?: unknown }[]).entries()) {
+      if (typeof rule?.name === 'string' && seen.has(rule.name)) {
+        context.addIssue({
+          code: 'custom',
+          path: [key, at, 'name'],
+          message: `another rule is called ${rule.name} already; give this one a name of its own`,
+        });
+      }
+      seen.add(rule?.name);
+    }
+  }
+}
+
 /** docker.io when it is there, else the only one there is. */
 export function findOnlyDefault(configured: ReadonlyMap<string, unknown>): string | undefined {
   if (configured.has('docker.io')) return 'docker.io';

@@ -16,6 +16,7 @@ import { CacheCare } from './care/cache-care.ts';
 import type { FillProgress } from './fill-parts.ts';
 import { Listings, type ListAnswer } from './listings.ts';
 import { Prewarm, type Prewarmed, type PrewarmRule, type ChosenImage } from './prewarm/prewarm.ts';
+import { Push } from './replicate/push.ts';
 import { Sync } from './replicate/sync.ts';
 import type { ManifestAnswer, ManifestWithBytes } from './manifest-answer.ts';
 import { Manifests } from './manifests.ts';
@@ -74,6 +75,7 @@ export class Mirror {
   readonly #listings: Listings;
   readonly #prewarm: Prewarm;
   readonly #sync: Sync;
+  readonly #push: Push;
   readonly #settings: MirrorSettings;
 
   constructor(options: MirrorOptions) {
@@ -137,6 +139,7 @@ export class Mirror {
       tags: names.tags,
       upstreamOf: ({ registry }) => this.#upstreams.get(registry),
     });
+    this.#push = new Push({ store, names, manifests: this.#manifests, prewarm: this.#prewarm });
   }
 
   /** The upstream of a request that names none. */
@@ -217,6 +220,10 @@ export class Mirror {
   /** What copies from a primary site. */
   get sync(): Sync {
     return this.#sync;
+  }
+
+  get push(): Push {
+    return this.#push;
   }
 
   /** Whether a manifest and the blobs of one of its images are here. */

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import type { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../base/clock.ts';
 import type { Event, Observe } from '../base/events.ts';
@@ -33,9 +34,15 @@ export interface ExchangeOptions {
 }
 
 export interface Ask {
-  readonly method: 'GET' | 'HEAD' | 'POST';
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Path and query below the upstream's URL, beginning with `/v2/`. */
   readonly path: string;
+  /** In its place: where an answer said that an upload goes on. */
+  readonly url?: URL | undefined;
+  /** What the token must allow; `pull` when it is not said. */
+  readonly access?: 'pull' | 'pull,push' | undefined;
+  /** Called for each time that it is sent; its length must be in the headers. */
+  readonly content?: (() => Uint8Array | Readable) | undefined;
   /** The repository that the token must be for. */
   readonly name: string;
   readonly what: Extract<Event, { kind: 'upstream-answered' }>['what'];
@@ -135,8 +142,9 @@ export class Exchange {
     wait: Wait,
   ): Promise<Answer> {
     const prefix = base.pathname.replace(/\/$/, '');
-    let url = new URL(prefix + ask.path, base);
-    let trust: Trust = 'own';
+    let url = ask.url ?? new URL(prefix + ask.path, base);
+    let trust: Trust =
+      url.origin === base.origin ? 'own' : trustOfRedirect(url, this.#options.destinations);
     for (let hop = 0; hop <= redirectsMax; hop += 1) {
       // A secret goes to the origin that it is for, whatever the redirects did before.
       const mayAuthorize = authorization !== undefined && url.origin === base.origin;
@@ -183,7 +191,7 @@ export class Exchange {
           'accept-encoding': 'identity',
           ...headers,
         },
-        body: form ?? null,
+        body: form ?? ask.content?.() ?? null,
         signal: wait.signal ?? null,
         headersTimeout: wait.headersTimeoutMs ?? this.#options.headersTimeoutMs,
         // The idle time of a blob is watched by its fill, which can resume; the others cannot.

@@ -209,8 +209,8 @@ function kindOf({ what, method }: Ask): LimitedKind {
   return what === 'manifest' && method === 'GET' ? 'pull' : 'check';
 }
 
-function scopeOf({ name }: Ask): string {
-  return `repository:${name}:pull`;
+function scopeOf({ name, access = 'pull' }: Ask): string {
+  return `repository:${name}:${access}`;
 }
 
 function headerLines(value: string | string[] | undefined): string[] {

@@ -11,6 +11,7 @@ import { tlsOf, type UpstreamSurroundings } from './surroundings.ts';
 
 /** The primary site as this one reaches it. It is never shown a login of an upstream. */
 export interface OpenPrimary {
+  readonly url: string;
   /** Undefined when the primary is a plain registry. */
   readonly admin: PrimaryAdmin | undefined;
   /** The primary as a place of that registry's content; its transport is added to those to be closed. */
@@ -31,7 +32,7 @@ export async function openPrimary(
   resolver: Resolver,
   around: UpstreamSurroundings,
 ): Promise<OpenPrimary | undefined> {
-  if (site === undefined) return undefined;
+  if (site?.primary === undefined) return undefined;
   const { url, admin, token, tls } = site.primary;
   const tlsMaterial = tlsOf({ tls });
   // What cannot be read is said now, not at the first pull.
@@ -48,6 +49,7 @@ export async function openPrimary(
   const adminConnections = newConnections();
   const clients = new Map<string, RegistryClient>();
   return {
+    url,
     admin:
       admin === undefined
         ? undefined

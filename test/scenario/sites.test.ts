@@ -368,7 +368,7 @@ test('verify lists what differs', async () => {
     [compared.exitCode, /docker\.io\/library\/app:1 +nothing/.test(compared.out)],
     [1, true],
   );
-  assert.match((await command(site, 'sync', 'status')).out, /all +unknown/);
+  assert.match((await command(site, 'sync', 'status')).out, /all +from the primary +unknown/);
   assert.deepEqual(items, [
     {
       rule: 'all',

@@ -202,7 +202,21 @@ describe('faults', () => {
       'prewarm: [{ name: a, images: [a], platforms: [amd64] }]',
       /platforms\.0: not a platform/,
     ],
-    ['a site without a primary', 'site: { name: a }', /:1:1 site\.primary: it is needed here/],
+    [
+      'a rule to copy without a primary',
+      'site: { name: a, sync: [{ name: b, repositories: [c] }] }',
+      /site\.sync: there is no primary to copy from/,
+    ],
+    [
+      'a second rule of the same name',
+      'site: { name: a, push: [{ name: b, url: "http://c", repositories: [d] }, { name: b, url: "http://e", repositories: [f] }] }',
+      /site\.push\.1\.name: another rule is called b already/,
+    ],
+    [
+      'a login without its password',
+      'site: { name: a, push: [{ name: b, url: "http://c", repositories: [d], username: me }] }',
+      /site\.push\.0\.username: a login needs both/,
+    ],
   ];
   for (const [what, yaml, expected] of faults) {
     test(`${what} is told with its place`, () => {

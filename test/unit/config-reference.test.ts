@@ -62,7 +62,7 @@ describe('the reference', () => {
     assert.deepEqual(found('upstreams.docker.io.tagTtl'), ['upstreams.<name>.tagTtl']);
     assert.deepEqual(found('prewarm.keepQuota'), ['prewarm[].keepQuota']);
     assert.deepEqual(found('maxStale'), ['upstreams.<name>.maxStale']);
-    assert.deepEqual(found('bandwidth').length, 3);
+    assert.deepEqual(found('bandwidth').length, 4);
     assert.deepEqual(found('nothing'), []);
   });
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { always, needNamesOfTheirOwn, needPassword, needPrimaryToSync } from '../contradictions.ts';
 import {
   dayWindow,
   duration,
@@ -14,17 +15,19 @@ import {
 } from '../scalars.ts';
 import { upstreamTls } from './upstreams.ts';
 
+const tagSelection = z
+  .strictObject({
+    include: z.array(text).prefault([]),
+    exclude: z.array(text).prefault([]),
+    newest: integer(1, 1_000_000).optional(),
+  })
+  .prefault({});
+
 const syncRule = z
   .strictObject({
     name: text,
     repositories: z.array(text).min(1),
-    tags: z
-      .strictObject({
-        include: z.array(text).prefault([]),
-        exclude: z.array(text).prefault([]),
-        newest: integer(1, 1_000_000).optional(),
-      })
-      .prefault({}),
+    tags: tagSelection,
     platforms: z.array(platform).prefault([]),
     schedule: schedule.optional(),
     timeZone: timeZone.optional(),
@@ -41,14 +44,48 @@ const syncRule = z
     bandwidthBytesPerSecond: bandwidth,
   }));
 
-/** This site and its primary. */
-export const site = z.strictObject({
-  name: text,
-  primary: z.strictObject({
+/** Another registry that is sent what is here. */
+const pushRule = z
+  .strictObject({
+    name: text,
     url: registryUrl,
-    admin: registryUrl.optional(),
-    token: secret.optional(),
+    username: text.optional(),
+    password: secret.optional(),
     tls: upstreamTls.optional(),
-  }),
-  sync: z.array(syncRule).prefault([]),
-});
+    authHosts: z.array(text).prefault([]),
+    repositories: z.array(text).min(1),
+    tags: tagSelection,
+    platforms: z.array(platform).prefault([]),
+    to: text.prefault('{name}'),
+    schedule: schedule.optional(),
+    timeZone: timeZone.optional(),
+    jitter: duration.prefault('0s'),
+    window: dayWindow.optional(),
+    follow: flag.prefault('true'),
+    referrers: flag.prefault('false'),
+    bandwidth: rate.prefault('0'),
+  })
+  .superRefine(needPassword, always)
+  .transform(({ bandwidth, jitter, ...rest }) => ({
+    ...rest,
+    jitterMs: jitter,
+    bandwidthBytesPerSecond: bandwidth,
+  }));
+
+/** This site, its primary, and whom it feeds. */
+export const site = z
+  .strictObject({
+    name: text,
+    primary: z
+      .strictObject({
+        url: registryUrl,
+        admin: registryUrl.optional(),
+        token: secret.optional(),
+        tls: upstreamTls.optional(),
+      })
+      .optional(),
+    sync: z.array(syncRule).prefault([]),
+    push: z.array(pushRule).prefault([]),
+  })
+  .superRefine(needPrimaryToSync, always)
+  .superRefine(needNamesOfTheirOwn, always);

@@ -16,6 +16,9 @@ const backOffMs = { first: 500, max: 15_000 };
 /** After a change: what belongs to it (the image of an index) is named a moment later. */
 const settleMs = 300;
 
+/** The log of changes of a site: the primary's, or our own. */
+export type Feed = Pick<PrimaryAdmin, 'changes' | 'latest'>;
+
 /** Where a follower is: the place after the last change that was taken up. */
 export interface CursorShelf {
   load(): Promise<FeedCursor | undefined>;
@@ -34,9 +37,9 @@ export interface FollowState {
   readonly lastError: string | undefined;
 }
 
-/** Follows the feed of a primary for one rule: one long question at a time, as long as the process lives. */
+/** Follows a feed for one rule: one long question at a time, as long as the process lives. */
 export class Follower {
-  readonly #admin: PrimaryAdmin;
+  readonly #feed: Feed;
   readonly #shelf: CursorShelf;
   readonly #clock: Clock;
   readonly #take: (changes: readonly PrimaryChange[], signal: AbortSignal) => Promise<void>;
@@ -54,7 +57,7 @@ export class Follower {
   };
 
   constructor(parts: {
-    readonly admin: PrimaryAdmin;
+    readonly feed: Feed;
     readonly shelf: CursorShelf;
     readonly clock: Clock;
     /** Ends when changes are here, or noted as owed. */
@@ -64,7 +67,7 @@ export class Follower {
     /** The primary answers again. */
     readonly recovered: () => void;
   }) {
-    this.#admin = parts.admin;
+    this.#feed = parts.feed;
     this.#shelf = parts.shelf;
     this.#clock = parts.clock;
     this.#take = parts.take;
@@ -108,7 +111,7 @@ export class Follower {
     const { cursor } = this.#state;
     if (cursor === undefined) return this.#beginAnew(signal);
     try {
-      const { changes, latest } = await this.#admin.changes(cursor, waitSeconds, signal);
+      const { changes, latest } = await this.#feed.changes(cursor, waitSeconds, signal);
       this.#answered(cursor, latest);
       const last = changes.at(-1);
       if (last === undefined) return;
@@ -123,7 +126,7 @@ export class Follower {
 
   /** What changes while everything is compared comes by the feed afterwards. */
   async #beginAnew(signal: AbortSignal): Promise<void> {
-    const latest = await this.#admin.latest(signal);
+    const latest = await this.#feed.latest(signal);
     this.#answered(undefined, latest.seq);
     await this.#compareAll(signal);
     await this.#moveTo(latest);

@@ -1,11 +1,10 @@
 import type { Clock } from '../../base/clock.ts';
 import { repositoryKey } from '../../oci/reference.ts';
 import type { DocumentStore } from '../../store/names.ts';
-import type { FeedCursor, PrimaryAdmin, PrimaryChange } from '../../upstream/primary/admin.ts';
+import type { FeedCursor, PrimaryChange } from '../../upstream/primary/admin.ts';
 import { pause } from '../retry.ts';
 import { Deliveries, type Subject } from './deliveries.ts';
-import { Follower, type FollowState } from './follow.ts';
-import { Sync, type SyncRule } from './sync.ts';
+import { Follower, type Feed, type FollowState } from './follow.ts';
 
 /** So often it is looked at whether something that failed is due again. */
 const lookMs = 1_000;
@@ -18,9 +17,12 @@ export interface Lag {
 }
 
 export interface ReplicationParts {
-  readonly rule: SyncRule;
+  /** Of the rule; keeps what is remembered of it. */
+  readonly name: string;
   /** The feed to follow; undefined for a rule that only has a timetable. */
-  readonly feed: PrimaryAdmin | undefined;
+  readonly feed: Feed | undefined;
+  /** Whether a change is something to do for the rule. */
+  readonly wants: (change: PrimaryChange) => boolean;
   readonly documents: DocumentStore;
   readonly clock: Clock;
   /** Runs the rule and waits for its end. @param subjects undefined: all that it selects */
@@ -29,7 +31,6 @@ export interface ReplicationParts {
 
 /** One rule at work: what the feed names is copied, and what failed is tried again. */
 export class Replication {
-  readonly rule: SyncRule;
   readonly deliveries: Deliveries;
   readonly #parts: ReplicationParts;
   readonly #follower: Follower | undefined;
@@ -37,14 +38,13 @@ export class Replication {
   #retrying: Promise<void> = Promise.resolve();
 
   constructor(parts: ReplicationParts) {
-    const { rule, documents, clock, feed } = parts;
-    this.rule = rule;
+    const { name, documents, clock, feed } = parts;
     this.#parts = parts;
-    this.deliveries = new Deliveries({ rule: rule.name, documents, clock });
+    this.deliveries = new Deliveries({ rule: name, documents, clock });
     if (feed === undefined) return;
-    const key = `${rule.name} cursor`;
+    const key = `${name} cursor`;
     this.#follower = new Follower({
-      admin: feed,
+      feed,
       clock,
       shelf: {
         load: async () => (await documents.find('sync', key)) as FeedCursor | undefined,
@@ -95,9 +95,9 @@ export class Replication {
 
   async #take(changes: readonly PrimaryChange[], signal: AbortSignal): Promise<void> {
     const subjects = new Map<string, Subject>();
-    for (const { kind, repository, tag } of changes) {
-      if (kind === 'delete' && this.rule.deletions === 'keep') continue;
-      if (!Sync.selects(this.rule, repository)) continue;
+    for (const change of changes) {
+      const { repository, tag } = change;
+      if (!this.#parts.wants(change)) continue;
       subjects.set(`${repositoryKey(repository)} ${tag}`, { repository, tag });
     }
     if (subjects.size > 0) await this.#parts.run([...subjects.values()], signal);

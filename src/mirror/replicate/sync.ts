@@ -121,7 +121,7 @@ export class Sync {
 
   /** Whether a rule is about that repository. */
   static selects({ repositories }: SyncRule, repository: Repository): boolean {
-    return picomatch.isMatch(repositoryKey(repository), [...repositories]);
+    return repositoryMatcher(repositories)(repository);
   }
 
   async #copyRepository(
@@ -238,6 +238,12 @@ export class Sync {
     if (here.get(tag) !== digest) return false;
     return this.#parts.prewarm.holds(repository, digest, bringingOf(rule, image));
   }
+}
+
+/** Whether a repository fits one of the globs of `registry/name`. */
+export function repositoryMatcher(globs: readonly string[]): (repository: Repository) => boolean {
+  const fits = picomatch([...globs]);
+  return (repository) => fits(repositoryKey(repository));
 }
 
 interface RepositoryTags {

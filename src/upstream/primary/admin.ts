@@ -5,7 +5,7 @@ import type { Repository } from '../../oci/reference.ts';
 import type { Connections } from '../network/connections.ts';
 import { readAtMost } from '../read-body.ts';
 
-/** A change at the primary; `seq` orders them. */
+/** A change; `seq` orders those of one log. */
 export interface PrimaryChange {
   readonly seq: number;
   readonly kind: 'set' | 'delete' | 'complete';

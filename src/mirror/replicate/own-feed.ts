@@ -1,0 +1,19 @@
+import type { ChangeLog } from '../../store/changes.ts';
+import { LogTooShort } from '../../upstream/primary/admin.ts';
+import type { Feed } from './follow.ts';
+
+/** Changes that are taken up at a time. */
+const changesAtOnce = 1_000;
+
+/** This site's own log, for rules that send to others what has arrived here. */
+export function ownFeed(log: ChangeLog): Feed {
+  return {
+    latest: () => Promise.resolve({ log: log.id, seq: log.latest }),
+    changes: async (cursor, waitSeconds, signal) => {
+      if (cursor.log !== log.id || !log.reaches(cursor.seq)) throw new LogTooShort();
+      await log.after(cursor.seq, waitSeconds * 1000, signal);
+      signal.throwIfAborted();
+      return { changes: log.since(cursor.seq, changesAtOnce), latest: log.latest };
+    },
+  };
+}
