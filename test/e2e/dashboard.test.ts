@@ -164,6 +164,11 @@ test(
     await page.getByRole('button', { name: 'Purge docker.io/library/shown:1' }).click();
     const dialog = page.getByRole('dialog', { name: 'Purge docker.io/library/shown:1' });
     await dialog.getByText('Would remove: tags 1, objects 4').waitFor();
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'detached' });
+    assert.equal(await focused(page), 'Purge', 'the focus is back where it was');
+    await page.keyboard.press('Enter');
+    await dialog.getByText('Would remove: tags 1, objects 4').waitFor();
     assert.equal((await list(mirror, 'repositories')).items.length, 1, 'nothing is gone yet');
     await dialog.getByRole('button', { name: 'Purge now' }).click();
     await dialog.getByText('Removed: tags 1, objects 4').waitFor();

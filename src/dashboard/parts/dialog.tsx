@@ -4,16 +4,17 @@ import { useEffect, useId, useRef } from 'preact/hooks';
 /** A question above the page; Escape closes it, and the focus goes back to where it was. */
 export function Dialog(props: {
   readonly title: string;
-  readonly close: () => void;
-  readonly children: ComponentChildren;
+  readonly closed: () => void;
+  /** @param close as Escape does */
+  readonly children: (close: () => void) => ComponentChildren;
 }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const title = useId();
   useEffect(() => dialog.current?.showModal(), []);
   return (
-    <dialog ref={dialog} aria-labelledby={title} onClose={props.close}>
+    <dialog ref={dialog} aria-labelledby={title} onClose={props.closed}>
       <h2 id={title}>{props.title}</h2>
-      {props.children}
+      {props.children(() => dialog.current?.close())}
     </dialog>
   );
 }

@@ -42,14 +42,8 @@ export function dashboardRoutes(folder: string): AdminRoutes {
       });
       scope.get('/', { schema: { hide: true } }, (_request, reply) => {
         reply.header('Content-Security-Policy', contentSecurityPolicy);
-        return reply.sendFile('index.html', folder, {
-          cacheControl: false,
-          immutable: false,
-        });
-      });
-      scope.addHook('onSend', async (request, reply) => {
-        if (request.url === '/' || request.url.startsWith('/?'))
-          reply.header('Cache-Control', 'no-cache');
+        reply.header('Cache-Control', 'no-cache');
+        return reply.sendFile('index.html', folder, { cacheControl: false });
       });
     });
   };

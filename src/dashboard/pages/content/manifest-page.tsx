@@ -44,7 +44,7 @@ export function ManifestPage(props: { readonly name: string; readonly digest: st
       {isPurging.value && (
         <PurgeDialog
           reference={`${name}@${digest}`}
-          close={() => {
+          closed={() => {
             isPurging.value = false;
             manifest.refresh();
           }}

@@ -10,9 +10,9 @@ import { useFormat, useSession, useText } from '../../session/context.tsx';
 export function PurgeDialog(props: {
   /** An image, by tag or digest. */
   readonly reference: string;
-  readonly close: () => void;
+  readonly closed: () => void;
 }) {
-  const { reference, close } = props;
+  const { reference, closed } = props;
   const { api } = useSession();
   const { content: text, common } = useText();
   const format = useFormat();
@@ -32,46 +32,50 @@ export function PurgeDialog(props: {
     would.value !== undefined &&
     would.value.tags.length + would.value.manifests.length + would.value.blobs === 0;
   return (
-    <Dialog title={text.purgeTitle(reference)} close={close}>
-      {would.value === undefined && action.isBusy && (
+    <Dialog title={text.purgeTitle(reference)} closed={closed}>
+      {(close) => (
         <>
-          <p>{text.purgeAsking}</p>
-          <Loading />
+          {would.value === undefined && action.isBusy && (
+            <>
+              <p>{text.purgeAsking}</p>
+              <Loading />
+            </>
+          )}
+          {would.value !== undefined && done.value === undefined && (
+            <div aria-live="polite">
+              <p>{isNothing ? text.purgeNothing : say(would.value, text.purgeWould)}</p>
+              <p class="detail">{text.purgeExplain}</p>
+              <PurgeLog of={would.value} />
+            </div>
+          )}
+          {done.value !== undefined && (
+            <>
+              <DoneNotice>{say(done.value, text.purgeDone)}</DoneNotice>
+              <PurgeLog of={done.value} />
+            </>
+          )}
+          {action.error !== undefined && <ErrorNotice error={action.error} />}
+          <div class="row end">
+            <button type="button" onClick={close}>
+              {done.value === undefined ? common.cancel : common.close}
+            </button>
+            {done.value === undefined && (
+              <button
+                type="button"
+                class="danger"
+                disabled={action.isBusy || would.value === undefined || isNothing}
+                onClick={() =>
+                  action.run(async () => {
+                    done.value = await purge(false);
+                  })
+                }
+              >
+                {text.purgeConfirm}
+              </button>
+            )}
+          </div>
         </>
       )}
-      {would.value !== undefined && done.value === undefined && (
-        <div aria-live="polite">
-          <p>{isNothing ? text.purgeNothing : say(would.value, text.purgeWould)}</p>
-          <p class="detail">{text.purgeExplain}</p>
-          <PurgeLog of={would.value} />
-        </div>
-      )}
-      {done.value !== undefined && (
-        <>
-          <DoneNotice>{say(done.value, text.purgeDone)}</DoneNotice>
-          <PurgeLog of={done.value} />
-        </>
-      )}
-      {action.error !== undefined && <ErrorNotice error={action.error} />}
-      <div class="row end">
-        <button type="button" onClick={close}>
-          {done.value === undefined ? common.cancel : common.close}
-        </button>
-        {done.value === undefined && (
-          <button
-            type="button"
-            class="danger"
-            disabled={action.isBusy || would.value === undefined || isNothing}
-            onClick={() =>
-              action.run(async () => {
-                done.value = await purge(false);
-              })
-            }
-          >
-            {text.purgeConfirm}
-          </button>
-        )}
-      </div>
     </Dialog>
   );
 }

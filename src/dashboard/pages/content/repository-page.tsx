@@ -117,7 +117,7 @@ export function RepositoryPage({ name }: { readonly name: string }) {
       {purging.value !== undefined && (
         <PurgeDialog
           reference={purging.value}
-          close={() => {
+          closed={() => {
             purging.value = undefined;
             listing.refresh();
             pins.refresh();
