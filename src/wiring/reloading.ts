@@ -4,6 +4,12 @@ import type { Config } from '../config/schema.ts';
 import { FileWatch } from '../config/watch.ts';
 import type { App } from '../app.ts';
 
+/** A door, as far as it keeps its certificate in files. */
+interface Door {
+  readonly listen: unknown;
+  readonly tls?: Config['registry']['tls'];
+}
+
 /** Reads the configuration anew when it is told to, or when a file has changed that it stands in or names. */
 export class Reloading {
   readonly #source: ConfigSource;
@@ -53,9 +59,10 @@ export class Reloading {
   }
 
   #filesOf({ registry, admin }: Config): string[] {
-    const { tls } = registry;
+    const doors: readonly Door[] = [registry, admin];
+    const certificates = doors.flatMap(({ tls }) => [tls?.cert, tls?.key, tls?.clientCa]);
     const token = admin.token !== undefined && 'file' in admin.token ? admin.token.file : undefined;
-    return [this.#source.file, tls?.cert, tls?.key, tls?.clientCa, token]
+    return [this.#source.file, ...certificates, token]
       .filter((file) => file !== undefined)
       .map((file) => resolve(file));
   }
