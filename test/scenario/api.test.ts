@@ -168,6 +168,12 @@ test('every endpoint of /openapi.json answers by its own schema', async () => {
   }
 
   assert.deepEqual(wrong, []);
+  const readyz = operations.find(({ path }) => path === '/readyz')?.operation.responses['503'];
+  assert.deepEqual(
+    Object.keys(readyz?.content ?? {}),
+    [json],
+    'reasons are no problem of the request',
+  );
   assert.ok(operations.length > 30, `${operations.length} operations`);
   assert.deepEqual(
     order.filter((name) => !operations.some((one) => one.name === name)),

@@ -6,7 +6,11 @@ interface Described {
 }
 
 interface Operation {
-  responses?: Record<string, { description: string; content?: Record<string, unknown> }>;
+  responses?: Record<string, { description: string; content?: Record<string, Body> }>;
+}
+
+interface Body {
+  readonly schema: unknown;
 }
 
 const problemType = 'application/problem+json';
@@ -20,9 +24,9 @@ export function describeProblems<T extends object>(description: T): T {
   const { $schema: _, ...schema } = z.toJSONSchema(problem);
   for (const operation of Object.values(paths).flatMap((methods) => Object.values(methods))) {
     const responses = (operation.responses ??= {});
-    for (const [status, response] of Object.entries(responses)) {
+    for (const response of Object.values(responses)) {
       const body = response.content?.['application/json'];
-      if (Number(status) < 400 || body === undefined) continue;
+      if (body === undefined || !isProblem(body)) continue;
       response.content = { [problemType]: body };
       response.description = 'What was wrong, and what to do';
     }
@@ -32,4 +36,9 @@ export function describeProblems<T extends object>(description: T): T {
     };
   }
   return description;
+}
+
+function isProblem({ schema }: Body): boolean {
+  const { required = [] } = schema as { readonly required?: readonly string[] };
+  return required.includes('title') && required.includes('status');
 }
