@@ -6,6 +6,7 @@
  * missed target is a line in the table, not a failure: a benchmark is not a test.
  */
 import { coldGigabit, coldThrottled, coldUnthrottled } from './cold.ts';
+import { commandStart } from './command-start.ts';
 import { formatReport, type Report } from './report.ts';
 import { evicting } from './evicting.ts';
 import { million } from './million.ts';
@@ -26,6 +27,7 @@ const scenarios: Readonly<Record<string, () => Promise<Report>>> = {
   trace,
   million,
   evicting,
+  'command-start': commandStart,
 };
 
 const wanted = process.argv.slice(2);
