@@ -12,6 +12,7 @@ import { evicting } from './evicting.ts';
 import { million } from './million.ts';
 import { stalled } from './stalled.ts';
 import { stampede } from './stampede.ts';
+import { sync } from './sync.ts';
 import { trace } from './trace.ts';
 import { warmBlob } from './warm-blob.ts';
 import { warmManifest } from './warm-manifest.ts';
@@ -26,6 +27,7 @@ const scenarios: Readonly<Record<string, () => Promise<Report>>> = {
   stalled,
   trace,
   million,
+  sync,
   evicting,
   'command-start': commandStart,
 };

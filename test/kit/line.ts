@@ -70,7 +70,7 @@ export async function startLine(
       void sleep(freeAt - now).then(() => far.resume());
     });
     near.on('close', () => far.destroy());
-    far.on('close', () => near.destroy());
+    far.on('close', (hasFailed) => (hasFailed ? near.destroy() : near.end()));
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
