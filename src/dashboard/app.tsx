@@ -25,14 +25,12 @@ export function App() {
   const address = [place.page, ...place.parts].join('/');
   const shown = useRef(address);
   useEffect(() => {
-    const heading = main.current?.querySelector('h1');
-    if (heading instanceof HTMLElement) document.title = `${heading.textContent} – Entrepot`;
     if (shown.current === address) return;
     shown.current = address;
     scrollTo(0, 0);
     // Who hears the page hears where it is now.
-    heading?.focus();
-  });
+    main.current?.querySelector('h1')?.focus();
+  }, [address]);
   return (
     <>
       <a

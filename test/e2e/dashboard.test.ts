@@ -260,7 +260,7 @@ test(
     await page.getByRole('link', { name: 'Sites' }).click();
     await page.getByText('in step').waitFor();
     await page.getByText('1 images: ').waitFor();
-    await page.getByRole('button', { name: 'Compare with the primary' }).click();
+    await page.getByRole('button', { name: 'Compare both sides' }).click();
     await page.getByText('Both sides are equal.').waitFor();
 
     const { items } = await list<Repository>(mirror, 'repositories');

@@ -13,6 +13,8 @@ import { useAction } from '../session/action.ts';
 import { useFormat, useSession, useText } from '../session/context.tsx';
 import { useResource } from '../session/resource.ts';
 import { linkTo } from '../session/route.ts';
+import type { Text } from '../text/english.ts';
+import type { Format } from '../text/format.ts';
 
 type Rule = SyncStatus['items'][number];
 
@@ -30,7 +32,7 @@ export function SitesPage() {
       <PageTitle>{text.title}</PageTitle>
       <Loaded of={sync}>
         {(status) =>
-          status.primary === null ? (
+          status.primary === null && status.items.length === 0 ? (
             <Panel title={status.site ?? text.site}>
               <Empty>{text.alone}</Empty>
             </Panel>
@@ -40,7 +42,7 @@ export function SitesPage() {
                 <dl class="facts">
                   <div>
                     <dt>{text.primary}</dt>
-                    <dd>{status.primary}</dd>
+                    <dd>{status.primary ?? '–'}</dd>
                   </div>
                   <div>
                     <dt>{text.answered}</dt>
@@ -54,7 +56,10 @@ export function SitesPage() {
                   </div>
                 </dl>
               </Panel>
-              <RulesPanel rules={status.items} refresh={sync.refresh} />
+              {status.items.length === 0 && <Empty>{text.noRules}</Empty>}
+              {status.items.map((rule) => (
+                <RulePanel key={rule.name} rule={rule} />
+              ))}
               <UndeliveredPanel rules={status.items} />
               <VerifyPanel />
             </>
@@ -65,84 +70,69 @@ export function SitesPage() {
   );
 }
 
-function RulesPanel(props: { readonly rules: readonly Rule[]; readonly refresh: () => void }) {
+function RulePanel({ rule }: { readonly rule: Rule }) {
   const { api } = useSession();
   const { sites: text, common } = useText();
   const format = useFormat();
   const action = useAction();
-  const start = (name: string): void =>
-    action.run(async () => {
-      const { id } = await api.post<Run>(`sync/${encodeURIComponent(name)}`);
-      location.hash = linkTo('jobs', id);
-    });
-  const columns = [
-    { title: text.rule, isHead: true, cell: ({ name }: Rule) => name },
-    {
-      title: common.state,
-      cell: ({ state, lastError }: Rule) => (
-        <>
-          <Badge tone={tones[state]}>{text.states[state]}</Badge>
-          {lastError !== null && <small> {lastError}</small>}
-        </>
+  const { name, direction, peer, state, lagChanges, lagSeconds, copied, schedule } = rule;
+  const hasLag = lagChanges !== null || lagSeconds !== null;
+  const facts = [
+    [text.lag, hasLag ? sayLag(rule, text, format) : common.unknown],
+    [text.lastSuccess, <Moment key="success" at={rule.lastSuccessAt} />],
+    [
+      text.copied,
+      text.copiedText(
+        format.count(copied.images),
+        format.bytes(copied.fetchedBytes),
+        format.bytes(copied.savedBytes),
       ),
-    },
-    {
-      title: text.lag,
-      cell: ({ lagChanges, lagSeconds }: Rule) =>
-        lagChanges === null && lagSeconds === null
-          ? common.unknown
-          : text.lagText(format.count(lagChanges ?? 0), format.duration(lagSeconds ?? 0)),
-    },
-    { title: text.lastSuccess, cell: ({ lastSuccessAt }: Rule) => <Moment at={lastSuccessAt} /> },
-    {
-      title: text.copied,
-      cell: ({ copied }: Rule) =>
-        text.copiedText(
-          format.count(copied.images),
-          format.bytes(copied.fetchedBytes),
-          format.bytes(copied.savedBytes),
-        ),
-    },
-    { title: text.repositories, cell: ({ repositories }: Rule) => repositories.join(', ') },
-    {
-      title: text.when,
-      cell: ({ schedule, follows }: Rule) => (
-        <>
-          {schedule !== null && <code>{schedule}</code>} {follows && text.follows}
-        </>
-      ),
-    },
-    {
-      title: text.sync,
-      isNumber: true,
-      cell: ({ name }: Rule) => (
-        <button
-          type="button"
-          class="small"
-          disabled={action.isBusy}
-          aria-label={text.syncRule(name)}
-          onClick={() => start(name)}
-        >
-          {text.sync}
-        </button>
-      ),
-    },
-  ];
+    ],
+    [text.peer, `${text.direction[direction]} ${peer}`],
+    [text.repositories, rule.repositories.join(', ')],
+    [text.when, [schedule, rule.follows ? text.follows : null].filter(Boolean).join(', ') || '–'],
+  ] as const;
   return (
-    <Panel title={text.rules}>
-      {action.error !== undefined && <ErrorNotice error={action.error} retry={props.refresh} />}
-      {props.rules.length === 0 ? (
-        <Empty>{text.noRules}</Empty>
-      ) : (
-        <Table
-          caption={text.rules}
-          columns={columns}
-          rows={props.rules}
-          rowKey={({ name }) => name}
-        />
+    <Panel
+      title={name}
+      aside={
+        <span class="buttons">
+          <Badge tone={tones[state]}>{text.states[state]}</Badge>
+          <button
+            type="button"
+            class="small"
+            disabled={action.isBusy}
+            aria-label={text.syncRule(name)}
+            onClick={() =>
+              action.run(async () => {
+                const { id } = await api.post<Run>(`sync/${encodeURIComponent(name)}`);
+                location.hash = linkTo('jobs', id);
+              })
+            }
+          >
+            {text.sync}
+          </button>
+        </span>
+      }
+    >
+      {action.error !== undefined && <ErrorNotice error={action.error} />}
+      {rule.lastError !== null && (
+        <p class={`notice ${state === 'failing' ? 'bad' : 'warn'}`}>{rule.lastError}</p>
       )}
+      <dl class="facts">
+        {facts.map(([title, fact]) => (
+          <div key={title}>
+            <dt>{title}</dt>
+            <dd>{fact}</dd>
+          </div>
+        ))}
+      </dl>
     </Panel>
   );
+}
+
+function sayLag({ lagChanges, lagSeconds }: Rule, text: Text['sites'], format: Format): string {
+  return text.lagText(format.count(lagChanges ?? 0), format.duration(lagSeconds ?? 0));
 }
 
 /** Shown only when there is something: it is the first thing to look at then. */
