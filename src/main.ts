@@ -8,6 +8,18 @@ import type { ConfigSource } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import type { Reloading } from './wiring/reloading.ts';
 
+/** As package.json says; an older one would end in an error that explains nothing. */
+const nodeMajorMin = 24;
+
+function needNode(): void {
+  const { node } = process.versions;
+  if (Number.parseInt(node, 10) >= nodeMajorMin) return;
+  process.stderr.write(
+    `entrepot: Node ${nodeMajorMin} or newer is needed, and this is ${node}; in a checkout, npm start brings its own\n`,
+  );
+  process.exit(1);
+}
+
 /**
  * What the runtime has made of our code is kept beside the packages (not in a folder that all
  * users share): the second start is 140 ms sooner and, from a checkout, 25 MiB smaller, since the part
@@ -110,6 +122,7 @@ function interruption(): AbortSignal {
   return abort.signal;
 }
 
+needNode();
 keepCompiledCode();
 tuneRuntime();
 const { runCli } = await import('./cli/program.ts');
