@@ -4,6 +4,7 @@ import { get } from '../kit/clients.ts';
 import { makeImage, makeIndex } from '../kit/images.ts';
 import { startMirror } from '../kit/mirror.ts';
 import { api, ended, prewarm, type RunAnswer } from '../kit/runs.ts';
+import { until } from '../kit/wait-for.ts';
 import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
 
 const image = makeImage({ seed: 'warm', layers: [200_000, 300_000] });
@@ -150,8 +151,11 @@ test('cancelled, a run ends at once and leaves nothing half done', async () => {
   assert.equal(run.state, 'cancelled');
   assert.ok(performance.now() - cancelledMs < 2_000);
   await mirror.observed('fill-failed', ({ code }) => code === 'CANCELLED');
-  const { fills } = await api<{ fills: unknown[] }>(mirror, '/stats');
-  assert.deepEqual(fills, []);
+  // The config had arrived whole, and may be on its last write.
+  await until('no transfer is left', async () => {
+    const { fills } = await api<{ fills: unknown[] }>(mirror, '/stats');
+    return fills.length === 0;
+  });
 });
 
 test('what a dead process was in the middle of goes on at the next start', async () => {
