@@ -28,6 +28,7 @@ import { openStorage } from './store/open-store.ts';
 import { openAdmin, Watchers } from './wiring/admin.ts';
 import { DoorSecrets } from './wiring/door-secrets.ts';
 import { LiveConfig, type Reloaded } from './wiring/live-config.ts';
+import { afterCounting } from './wiring/jobs/after-counting.ts';
 import { jobsOf } from './wiring/jobs/jobs.ts';
 import { pinningJobs } from './wiring/jobs/prewarm-job.ts';
 import { feedOf } from './wiring/site/feed.ts';
@@ -212,10 +213,8 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     return { cutConnections };
   };
 
-  const jobs = (by: Config): Job[] => [
-    ...jobsOf(by, { mirror, clock, popularity }),
-    ...site.jobs(),
-  ];
+  const jobs = (by: Config): Job[] =>
+    afterCounting([...jobsOf(by, { mirror, clock, popularity }), ...site.jobs()], ready);
   live.follow(upstreams.prepare);
   live.follow(site.prepare);
   live.follow((next) =>

@@ -15,8 +15,10 @@ import { Archives } from './archive/archives.ts';
 import { CacheCare } from './care/cache-care.ts';
 import type { FillProgress } from './fill-parts.ts';
 import { Listings, type ListAnswer } from './listings.ts';
+import type { PopularTag } from './prewarm/popularity.ts';
 import { Prewarm, type Prewarmed, type PrewarmRule, type ChosenImage } from './prewarm/prewarm.ts';
 import { Push } from './replicate/push.ts';
+import { probeQuotas } from './probe-quotas.ts';
 import { Sync } from './replicate/sync.ts';
 import type { ManifestAnswer, ManifestWithBytes } from './manifest-answer.ts';
 import { Manifests } from './manifests.ts';
@@ -238,6 +240,11 @@ export class Mirror {
     chosen?: (image: ChosenImage) => Promise<void>,
   ): Promise<Prewarmed> {
     return this.#prewarm.run(rule, work, chosen);
+  }
+
+  /** Asks the upstreams that limit pulls how many are left; see `probeQuotas`. */
+  probeQuotas(tagOf: (registry: string) => PopularTag | undefined, work: Work): Promise<void> {
+    return probeQuotas(this.#upstreams.values(), tagOf, work);
   }
 
   /** The transfers under way. */

@@ -59,7 +59,9 @@ const nothingDone: Progress = {
   bytesTotal: 0,
 };
 
-export function isEnded(state: RunState): boolean {
+export type EndState = Extract<RunState, 'succeeded' | 'partial' | 'failed' | 'cancelled'>;
+
+export function isEnded(state: RunState): state is EndState {
   return (
     state === 'succeeded' || state === 'partial' || state === 'failed' || state === 'cancelled'
   );

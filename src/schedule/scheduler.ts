@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
-import type { Observe } from '../base/events.ts';
+import type { Event, Observe } from '../base/events.ts';
 import type { Work } from '../base/work.ts';
 import { nextTime, type Timetable } from './cron.ts';
 import { RunShelf, type Documents } from './run-shelf.ts';
-import { isEnded, Run, type RunRecord, type Trigger } from './run.ts';
+import { isEnded, Run, type EndState, type RunRecord, type Trigger } from './run.ts';
 
 /** Something that can be run by its timetable or by hand. */
 export interface Job {
@@ -58,6 +58,8 @@ export class Scheduler {
   readonly #ended = new Map<string, RunRecord>();
   readonly #followers = new Map<string, Set<(record: RunRecord) => void>>();
   readonly #dirty = new Set<Run>();
+  /** The state and the reason that were stated last. */
+  readonly #steps = new WeakMap<Run, string>();
   readonly #saving = new Set<Promise<void>>();
   #saveTimer: NodeJS.Timeout | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -313,13 +315,14 @@ export class Scheduler {
 
   #changed(run: Run): void {
     const { record } = run;
-    const isNew = this.#dirty.has(run);
     this.#dirty.add(run);
-    const { id, job, state } = record;
-    const isStep = record.startedMs === undefined || isEnded(state) || state === 'waiting';
-    if (isStep || !isNew) {
-      const errors = record.errors.length;
-      this.#observe({ kind: 'run-changed', id, job, state, reason: record.reason, errors });
+    const { id, job, trigger, state, reason } = record;
+    const errors = record.errors.length;
+    const step = `${state} ${reason}`;
+    if (this.#steps.get(run) !== step) {
+      this.#steps.set(run, step);
+      this.#observe({ kind: 'run-changed', id, job, trigger, state, reason, errors });
+      if (isEnded(state)) this.#observe(endOf(record, state));
     }
     for (const follower of this.#followers.get(id) ?? []) follower(record);
   }
@@ -340,4 +343,24 @@ export class Scheduler {
   #findActive(id: string): Run | undefined {
     return [...this.#active.keys()].find((run) => run.id === id);
   }
+}
+
+function endOf(
+  { id, job, isDryRun, progress, errors, ...times }: RunRecord,
+  state: EndState,
+): Event {
+  const { startedMs, endedMs } = times;
+  const isTimed = startedMs !== undefined && endedMs !== undefined;
+  return {
+    kind: 'run-ended',
+    id,
+    job,
+    state,
+    isDryRun,
+    images: progress.imagesDone,
+    blobs: progress.blobsDone,
+    sizeBytes: progress.bytesDone,
+    errors: errors.length,
+    durationMs: isTimed ? Math.max(0, endedMs - startedMs) : 0,
+  };
 }

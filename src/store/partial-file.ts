@@ -10,7 +10,7 @@ const recordedBytesMin = 16 * 1024 * 1024;
 
 /** A crash costs this much of a download, or what comes within `recordEveryMs`, whichever is more. */
 const recordEveryBytes = 8 * 1024 * 1024;
-const recordEveryMs = 1_000;
+const recordEveryMs = 250;
 
 /** The file that an ingest grows, the space that it has, and the record by which it outlives a crash. */
 export class PartialFile {

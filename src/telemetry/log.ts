@@ -80,6 +80,11 @@ export function logObserver(log: Log): Observe {
             ? messages[event.kind]
             : 'a setting has changed that takes a restart; the old value goes on',
         );
+      case 'run-ended':
+        return log[event.state === 'partial' || event.state === 'failed' ? 'warn' : 'info'](
+          fieldsOf(event),
+          messages[event.kind],
+        );
       case 'fill-failed':
         return log[event.code === 'CANCELLED' ? 'info' : 'warn'](
           fieldsOf(event),
@@ -123,6 +128,7 @@ const messages: Readonly<Record<Exclude<Event['kind'], 'request' | 'bug'>, strin
   'upstream-limited': 'upstream limits our requests (429); it is left alone for a while',
   'served-stale': 'a cached copy is served because upstream did not confirm it',
   'run-changed': 'a run of a job has changed',
+  'run-ended': 'a run of a job has ended',
   'config-read': 'the configuration was read anew',
   'setting-changed': 'a setting has changed and is in effect',
   'secret-renewed': 'the file of a setting has changed and is in use',

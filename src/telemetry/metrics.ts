@@ -7,6 +7,7 @@ import {
   type HistogramConfiguration,
 } from 'prom-client';
 import type { Event } from '../base/events.ts';
+import { RunMetrics } from './run-metrics.ts';
 import { outcomeName, Statistics } from './statistics.ts';
 import { addSyncMetrics, type SyncRuleFigures } from './sync-metrics.ts';
 
@@ -56,9 +57,6 @@ const alarming: readonly Event['kind'][] = [
   'store-failed',
 ];
 
-/** States in which a run does no more. */
-const ends: ReadonlySet<string> = new Set(['succeeded', 'partial', 'failed', 'cancelled']);
-
 type Children = Map<string, { observe(value: number): void }>;
 
 /**
@@ -74,7 +72,7 @@ export class Metrics {
   readonly #fillSeconds: Histogram<'result'>;
   readonly #children: Children = new Map();
   readonly #events: Counter<'event'>;
-  readonly #runs: Counter<'job_name' | 'state'>;
+  readonly #runs: RunMetrics;
 
   constructor(sources: MetricSources) {
     this.#sources = sources;
@@ -105,12 +103,7 @@ export class Metrics {
     });
     // An alert on what has never happened needs a number to compare with.
     for (const event of alarming) this.#events.inc({ event }, 0);
-    this.#runs = new Counter({
-      name: 'entrepot_runs_total',
-      help: 'Runs of jobs that ended, by how they did',
-      labelNames: ['job_name', 'state'],
-      registers: [this.#registry],
-    });
+    this.#runs = new RunMetrics(this.#registry);
     this.#addCounters();
     this.#addAccounts();
     this.#addGauges();
@@ -152,9 +145,8 @@ export class Metrics {
         );
         return;
       case 'run-changed':
-        if (ends.has(event.state)) {
-          this.#runs.inc({ job_name: event.job, state: event.state });
-        }
+      case 'run-ended':
+        this.#runs.observe(event);
         return;
       default:
         this.#events.inc({ event: event.kind });

@@ -12,7 +12,7 @@ const layerBytes = 64 * mib;
 const layersCount = 16;
 
 test('killed in the middle of a prewarm of 1 GiB, it goes on where it was', async (t) => {
-  await using upstream = await startScriptedRegistry({ linkBytesPerSecond: 160 * mib });
+  await using upstream = await startScriptedRegistry({ linkBytesPerSecond: 128 * mib });
   // The layers are windows into the same bytes, each with a digest of its own.
   const { bytes } = makeBlob('a gibibyte', layerBytes + layersCount);
   const layers = Array.from({ length: layersCount }, (_, at) =>
@@ -46,7 +46,8 @@ test('killed in the middle of a prewarm of 1 GiB, it goes on where it was', asyn
     body: JSON.stringify({ images: ['large:1'] }),
   });
   assert.equal(started.status, 202);
-  await until('half of it is sent', () => upstream.bytesSent() > contentBytes / 2);
+  const patient = { timeoutMs: 60_000 };
+  await until('half of it is sent', () => upstream.bytesSent() > contentBytes / 2, patient);
 
   await mirror.kill();
   const sentAtKill = upstream.bytesSent();
@@ -55,10 +56,8 @@ test('killed in the middle of a prewarm of 1 GiB, it goes on where it was', asyn
     const answer = await fetch(`${mirror.adminUrl}/api/v1/runs`);
     return ((await answer.json()) as { items: RunAnswer[] }).items;
   };
-  await until('the run has gone on to its end', async () => {
-    const [latest] = await runs();
-    return latest?.state === 'succeeded';
-  });
+  const isDone = async (): Promise<boolean> => (await runs())[0]?.state === 'succeeded';
+  await until('the run has gone on to its end', isDone, patient);
 
   const [resumed, killed] = await runs();
   assert.deepEqual([resumed?.trigger, killed?.state], ['start', 'cancelled']);

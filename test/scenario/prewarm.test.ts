@@ -207,7 +207,7 @@ test('waits while too few pulls are left for clients, and says why', async () =>
   for (const tag of ['1', '2']) upstream.add('library/app', image, tag);
 
   const { id } = await api<RunAnswer>(mirror, '/jobs/prewarm:kept/run', 'POST');
-  await mirror.observed('run-changed', ({ state }) => state === 'waiting');
+  await mirror.observed('run-changed', ({ reason }) => reason?.includes('pulls') === true);
   const waiting = await api<RunAnswer>(mirror, `/runs/${id}`);
 
   assert.equal(waiting.state, 'waiting');

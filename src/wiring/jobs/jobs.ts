@@ -5,9 +5,12 @@ import { prewarmByHand } from '../../http/admin/run-routes.ts';
 import type { Job } from '../../schedule/scheduler.ts';
 import { prewarmJob, type PrewarmJobParts } from './prewarm-job.ts';
 
+/** Pulls of others show within this time; a HEAD to each upstream that has a quota. */
+const quotaEveryMs = 15 * 60_000;
+
 /** The jobs of a configuration. */
 export function jobsOf(config: Config, parts: PrewarmJobParts): Job[] {
-  const { mirror } = parts;
+  const { mirror, popularity } = parts;
   return [
     {
       name: prewarmByHand,
@@ -31,6 +34,16 @@ export function jobsOf(config: Config, parts: PrewarmJobParts): Job[] {
         const { untaggedMs = config.storage.gc.untaggedMs } = gcParameters.parse(parameters ?? {});
         await mirror.care.collectGarbage(untaggedMs, work);
       },
+    },
+    {
+      name: 'quota',
+      summary: 'Asks the upstreams that limit pulls how many are left',
+      timetable: { everyMs: quotaEveryMs, jitterMs: 60_000 },
+      run: (work) =>
+        mirror.probeQuotas(
+          (registry) => popularity.top(1, (repository) => repository.registry === registry)[0],
+          work,
+        ),
     },
     ...config.prewarm.map((settings) => prewarmJob(settings, parts)),
   ];
