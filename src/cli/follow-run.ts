@@ -42,12 +42,14 @@ export async function followRun(
 
 function barOf(run: Run, width: number): string {
   const { bytesDone, bytesTotal, imagesDone, imagesTotal } = run.progress;
-  const share = bytesTotal === 0 ? 0 : bytesDone / bytesTotal;
+  // How many bytes the images have that the run has not come to yet, nobody knows.
+  const seenShare = imagesTotal === 0 ? 1 : Math.min(1, (imagesDone + 1) / imagesTotal);
+  const share = bytesTotal === 0 ? 0 : (bytesDone / bytesTotal) * seenShare;
   const left = run.secondsLeft === null ? '' : `, ${duration(Math.ceil(run.secondsLeft))} left`;
   const text =
     run.state === 'waiting'
       ? ` waits: ${run.reason ?? ''}`
-      : ` ${percent(share)}  ${size(bytesDone)} of ${size(bytesTotal)}, ${size(run.bytesPerSecond)}/s${left}  ${imagesDone}/${imagesTotal} images`;
+      : ` ${percent(share)}  ${size(bytesDone)}, ${size(run.bytesPerSecond)}/s${left}  ${imagesDone}/${imagesTotal} images`;
   const barWidth = Math.max(8, Math.min(30, width - text.length - 3));
   return `${progressBar(share, barWidth)}${text}`.slice(0, width - 1);
 }

@@ -81,18 +81,10 @@ function pageOf(stats: Stats, io: CliIo, course: Course | undefined, rows: numbe
     `${label('')}${number(requests.revalidated)} revalidated, ${number(requests.stale)} stale, ${number(requests.errors)} failed`,
     `${label('bytes')}${size(bytes.served)} served, ${size(bytes.fetched)} fetched, ${paint('green', `${size(bytes.saved)} saved`)} (${percent(savedShare)})`,
     `${label('pulls')}${number(stats.quotaRequestsSaved)} of the upstreams' quota saved`,
+    ...prewarmLines(stats, label),
     `${label('disk')}${diskText(stats)}; ${number(disk.blobs)} blobs, ${size(disk.freeBytes)} free`,
   ];
   if (course === undefined) lines.push(`${label('')}${tiersText(stats)}`);
-  const { prewarm } = stats;
-  if (prewarm.bytes > 0) {
-    const share = percent(prewarm.servedBytes / prewarm.bytes);
-    lines.splice(
-      -1,
-      0,
-      `${label('prewarmed')}${size(prewarm.bytes)}, of which ${size(prewarm.servedBytes)} served since (${share}), ${size(prewarm.evictedBytes)} evicted unserved`,
-    );
-  }
   if (course !== undefined) lines.push('', ...courseLines(course, width, paint));
   lines.push('', table(...upstreamTable(stats), width, [2, 3, 4, 5, 6]));
   const room = rows - lines.join('\n').split('\n').length - 3;
@@ -105,6 +97,15 @@ function pageOf(stats: Stats, io: CliIo, course: Course | undefined, rows: numbe
     lines.push('', table(...imageTable(stats, Math.min(10, left)), width, [1, 2]));
   }
   return lines.join('\n').split('\n');
+}
+
+/** Nothing while nothing was prewarmed. */
+function prewarmLines({ prewarm }: Stats, label: (name: string) => string): string[] {
+  const { bytes, servedBytes, evictedBytes } = prewarm;
+  if (bytes === 0) return [];
+  const share = percent(servedBytes / bytes);
+  const text = `${size(bytes)}, ${size(servedBytes)} of it served since (${share}), ${size(evictedBytes)} evicted unserved`;
+  return [`${label('prewarmed')}${text}`];
 }
 
 function diskText({ disk }: Stats): string {

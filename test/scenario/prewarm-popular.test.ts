@@ -50,7 +50,7 @@ test('a popular tag that moves is warm within a period, for the platform that cl
   await pull(mirror, first);
   await get(`${mirror.url}/v2/app/manifests/rare`);
   const warm = async ({ arm }: { arm: Image }): Promise<void> => {
-    for (const { digest } of arm.layers) {
+    for (const { digest } of [arm.config, ...arm.layers]) {
       await mirror.observed('fill-committed', (event) => event.digest === digest);
     }
   };
@@ -68,6 +68,9 @@ test('a popular tag that moves is warm within a period, for the platform that cl
   const heads = upstream.matching({ method: 'GET', kind: 'manifest', reference: '1' });
   assert.ok(heads.length <= 1, 'after the first GET a tag is asked for by HEAD');
 
+  for (const { digest } of [second.arm.config, ...second.arm.layers]) {
+    await mirror.observed('request', ({ reference }) => reference === digest);
+  }
   const stats = await api<Stats>(mirror, '/stats');
   assert.deepEqual(stats.prewarm, {
     bytes: sizeOf(second.arm),

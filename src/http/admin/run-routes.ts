@@ -173,7 +173,7 @@ export function runShape(record: RunRecord): Run {
   const { progress, startedMs, endedMs } = record;
   const seconds = startedMs === undefined ? 0 : ((endedMs ?? Date.now()) - startedMs) / 1000;
   const bytesPerSecond = seconds > 0 ? progress.bytesDone / seconds : 0;
-  const restBytes = progress.bytesTotal - progress.bytesDone;
+  const restBytes = progress.bytesTotal - progress.bytesDone + unseenBytes(record);
   const isMoving = record.state === 'running' && bytesPerSecond > 0;
   return {
     id: record.id,
@@ -190,6 +190,12 @@ export function runShape(record: RunRecord): Run {
     endedAt: endedMs === undefined ? null : timeText(endedMs),
     errors: [...record.errors],
   };
+}
+
+/** Images that the run has not come to yet are taken to be as large as those before. */
+function unseenBytes({ progress }: RunRecord): number {
+  const seen = progress.imagesDone + 1;
+  return Math.max(0, progress.imagesTotal - seen) * (progress.bytesTotal / seen);
 }
 
 function runWithLogShape(record: RunRecord): RunWithLog {

@@ -81,29 +81,27 @@ export class Prewarm {
     work: Work,
     chosen?: (image: ChosenImage) => Promise<void>,
   ): Promise<Prewarmed> {
-    const selected: { repository: Repository; reference: Reference }[] = [];
+    if (rule.window !== undefined) await untilInWindow(rule.window, work);
+    const selected = new Map<string, { repository: Repository; reference: Reference }>();
     let isSelectionWhole = true;
     for (const text of rule.images) {
       work.signal.throwIfAborted();
-      let found: { repository: Repository; references: Reference[] };
       try {
-        found = await this.#choose(parseImagePattern(text), rule, work);
+        const { repository, references } = await this.#choose(parseImagePattern(text), rule, work);
+        if (references.length === 0) work.log(`${text}: no tag fits`);
+        for (const reference of references) {
+          selected.set(nameOf(repository, reference), { repository, reference });
+        }
       } catch (error) {
         work.signal.throwIfAborted();
         work.advance({ imagesTotal: 1 });
         work.fail(text, error);
         isSelectionWhole = false;
-        continue;
-      }
-      const { repository, references } = found;
-      work.advance({ imagesTotal: references.length });
-      if (references.length === 0) work.log(`${text}: no tag fits`);
-      selected.push(...references.map((reference) => ({ repository, reference })));
-      for (const reference of references) {
-        await this.#warm({ repository, reference }, rule, work, chosen);
       }
     }
-    return { selected, isSelectionWhole };
+    work.advance({ imagesTotal: selected.size });
+    for (const image of selected.values()) await this.#warm(image, rule, work, chosen);
+    return { selected: [...selected.values()], isSelectionWhole };
   }
 
   /**
