@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Observe, Outcome } from '../base/events.ts';
 import type { Priority } from '../base/limiter.ts';
+import { untilAborted } from '../base/until-aborted.ts';
 import { blobMediaType, type Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
@@ -163,16 +164,15 @@ export class Blobs {
     const fill = await this.#flight(repository, blob.digest, from, link, reason);
     if (fill === undefined) return;
     const ticker = setInterval(() => report(fill.progress.doneBytes), reportMs);
-    // One that a client reads goes on for it.
-    const leave = (): void => fill.abandon(reason);
-    signal.addEventListener('abort', leave, { once: true });
     try {
-      await fill.ended;
+      await untilAborted(fill.ended, signal);
+    } catch (error) {
+      // One that a client reads goes on for it.
+      if (fill.abandon(reason)) await fill.ended;
+      throw error;
     } finally {
       clearInterval(ticker);
-      signal.removeEventListener('abort', leave);
     }
-    signal.throwIfAborted();
     if (fill.failure !== undefined) throw fill.failure;
   }
 

@@ -113,10 +113,11 @@ export class Fill {
     this.#cancel('the mirror is shutting down');
   }
 
-  /** Who wanted it for this reason does no more; what others began, or a client reads, goes on. */
-  abandon(reason: Priority): void {
-    if (this.#audience.size === 0 && this.#parts.reason === reason)
-      this.#cancel('it is no longer wanted');
+  /** Who wanted it for this reason does no more: whether that ends it, and no client reads it. */
+  abandon(reason: Priority): boolean {
+    const isIdle = this.#audience.size === 0 && this.#parts.reason === reason;
+    if (isIdle) this.#cancel('it is no longer wanted');
+    return isIdle;
   }
 
   async #run(): Promise<void> {

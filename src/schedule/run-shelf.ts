@@ -7,14 +7,19 @@ export interface Documents {
   remove(kind: string, key: string): Promise<void>;
 }
 
-/** Runs of the past that are kept, and for how long. */
-const runsMax = 200;
+/** Runs of the past that are kept, of one job and of all, and for how long. */
+const runsMax = { ofJob: 40, ofAll: 400 };
 const keptMs = 30 * 86_400_000;
+
+interface Entry {
+  readonly id: string;
+  readonly job: string;
+}
 
 /** The history of runs: a document each, and one that lists them, the newest first. */
 export class RunShelf {
   readonly #documents: Documents;
-  #ids: string[] = [];
+  #entries: readonly Entry[] = [];
 
   constructor(documents: Documents) {
     this.#documents = documents;
@@ -22,19 +27,28 @@ export class RunShelf {
 
   /** Everything that is kept, the newest first. */
   async load(): Promise<RunRecord[]> {
-    const ids = await this.#documents.find('runs', 'index');
-    this.#ids = Array.isArray(ids) ? ids.filter((id) => typeof id === 'string') : [];
-    const records = await Promise.all(this.#ids.map((id) => this.#documents.find('run', id)));
-    return records.filter((record) => record !== undefined) as RunRecord[];
+    const index = await this.#documents.find('runs', 'index');
+    const ids = Array.isArray(index) ? index.filter((id) => typeof id === 'string') : [];
+    const found = await Promise.all(ids.map((id) => this.#documents.find('run', id)));
+    const records = found.filter((record) => record !== undefined) as RunRecord[];
+    this.#entries = records.map(({ id, job }) => ({ id, job }));
+    return records;
   }
 
-  async save(record: RunRecord): Promise<void> {
-    await this.#documents.put('run', record.id, record);
-    if (this.#ids.includes(record.id)) return;
-    this.#ids = [record.id, ...this.#ids];
-    const dropped = this.#ids.splice(runsMax);
-    await this.#documents.put('runs', 'index', this.#ids);
-    for (const id of dropped) await this.#documents.remove('run', id);
+  /** @returns the ids of the runs that went for it: a job that runs every second pushes out no other's */
+  async save(record: RunRecord): Promise<readonly string[]> {
+    const { id, job } = record;
+    await this.#documents.put('run', id, record);
+    if (this.#entries.some((entry) => entry.id === id)) return [];
+    const before = [{ id, job }, ...this.#entries];
+    const ofJob = before.filter((entry) => entry.job === job);
+    const tooMany = new Set(ofJob.slice(runsMax.ofJob));
+    const kept = before.filter((entry) => !tooMany.has(entry)).slice(0, runsMax.ofAll);
+    this.#entries = kept;
+    await this.#saveIndex();
+    const dropped = before.filter((entry) => !kept.includes(entry)).map((entry) => entry.id);
+    for (const one of dropped) await this.#documents.remove('run', one);
+    return dropped;
   }
 
   isTooOld({ endedMs }: RunRecord, nowMs: number): boolean {
@@ -42,8 +56,8 @@ export class RunShelf {
   }
 
   async remove(id: string): Promise<void> {
-    this.#ids = this.#ids.filter((other) => other !== id);
-    await this.#documents.put('runs', 'index', this.#ids);
+    this.#entries = this.#entries.filter((entry) => entry.id !== id);
+    await this.#saveIndex();
     await this.#documents.remove('run', id);
   }
 
@@ -55,5 +69,13 @@ export class RunShelf {
 
   async noteStart(job: string, wallMs: number): Promise<void> {
     await this.#documents.put('last-start', job, wallMs);
+  }
+
+  async #saveIndex(): Promise<void> {
+    await this.#documents.put(
+      'runs',
+      'index',
+      this.#entries.map(({ id }) => id),
+    );
   }
 }

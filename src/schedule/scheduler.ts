@@ -24,7 +24,7 @@ export interface JobState {
   readonly lastRun: RunRecord | undefined;
 }
 
-/** Runs at a time: more would only share the same upstream and disk. */
+/** Runs at a time beside those that wait: more would only share the same upstream and disk. */
 const runningMax = 2;
 
 /** Runs that wait for a place; more than these are refused. */
@@ -291,7 +291,10 @@ export class Scheduler {
       [...this.#active.keys()].some(
         (run) => run.job === job && run.state !== 'queued' && !isEnded(run.state),
       );
-    const running = (): number => this.#active.size - this.#queue.length;
+    // One that waits, for a window or a quota, holds up no other.
+    const running = (): number =>
+      [...this.#active.keys()].filter(({ state }) => state !== 'waiting' && !isEnded(state))
+        .length - this.#queue.length;
     while (running() < runningMax) {
       const at = this.#queue.findIndex(({ job }) => !isBusy(job));
       if (at === -1) return;
@@ -309,7 +312,7 @@ export class Scheduler {
     const { record } = run;
     if (isEnded(record.state)) this.#ended.set(run.id, record);
     this.#dirty.delete(run);
-    this.#track(this.#shelf.save(record));
+    this.#save(record);
     if (!this.#isClosed) this.#startWaiting();
   }
 
@@ -323,13 +326,22 @@ export class Scheduler {
       this.#steps.set(run, step);
       this.#observe({ kind: 'run-changed', id, job, trigger, state, reason, errors });
       if (isEnded(state)) this.#observe(endOf(record, state));
+      if (state === 'waiting' && !this.#isClosed) this.#startWaiting();
     }
     for (const follower of this.#followers.get(id) ?? []) follower(record);
   }
 
   #saveDirty(): void {
-    for (const run of this.#dirty) this.#track(this.#shelf.save(run.record));
+    for (const run of this.#dirty) this.#save(run.record);
     this.#dirty.clear();
+  }
+
+  /** What is no longer kept is no longer listed. */
+  #save(record: RunRecord): void {
+    const saving = this.#shelf.save(record).then((dropped) => {
+      for (const id of dropped) this.#ended.delete(id);
+    });
+    this.#track(saving);
   }
 
   #track(saving: Promise<void>): void {

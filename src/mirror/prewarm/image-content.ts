@@ -1,3 +1,4 @@
+import { untilAborted } from '../../base/until-aborted.ts';
 import type { Work } from '../../base/work.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { algorithmOf, encodedOf, findDigest, type Digest } from '../../oci/digest.ts';
@@ -60,10 +61,8 @@ export async function fetchContent(
   work: Work,
 ): Promise<ImageContent> {
   const { repository, reference } = image;
-  const get = async (of: Reference): Promise<ManifestWithBytes> => {
-    work.signal.throwIfAborted();
-    return parts.manifests.get(repository, of, from);
-  };
+  const get = (of: Reference): Promise<ManifestWithBytes> =>
+    untilAborted(parts.manifests.get(repository, of, from), work.signal);
   const top = await get(reference);
   const found = new Map([[top.descriptor.digest, top]]);
   const { kind } = parseManifest(top.bytes, top.descriptor.mediaType);
@@ -76,7 +75,8 @@ export async function fetchContent(
   if (wanted.referrers === true) {
     const images = [...found.keys()];
     for (const digest of images) {
-      for (const entry of await parts.referrersOf(repository, digest, from)) {
+      const referrers = parts.referrersOf(repository, digest, from);
+      for (const entry of await untilAborted(referrers, work.signal)) {
         const referrer = digestOf(entry);
         if (referrer !== undefined) found.set(referrer, await get({ digest: referrer }));
       }

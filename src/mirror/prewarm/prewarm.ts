@@ -1,4 +1,5 @@
 import { OwnAndShared, type Pace } from '../../base/token-bucket.ts';
+import { untilAborted } from '../../base/until-aborted.ts';
 import type { Work } from '../../base/work.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Digest } from '../../oci/digest.ts';
@@ -150,8 +151,8 @@ export class Prewarm {
     if (digest !== undefined) return { repository, references: [{ digest }] };
     const pattern = tags ?? 'latest';
     if (isExactTag(pattern)) return { repository, references: [{ tag: pattern }] };
-    const all = await this.#parts.tagsOf(repository, this.#sourceOf(repository, rule));
-    work.signal.throwIfAborted();
+    const listing = this.#parts.tagsOf(repository, this.#sourceOf(repository, rule));
+    const all = await untilAborted(listing, work.signal);
     const found = selectTags(all, { include: [pattern], exclude: [], newest: rule.newest });
     work.log(`${repositoryKey(repository)}:${pattern}: ${found.length} of ${all.length} tags fit`);
     return { repository, references: found.map((tag) => ({ tag })) };

@@ -1,4 +1,4 @@
-import type { Work } from '../../base/work.ts';
+import { untilAborted } from '../../base/until-aborted.ts';
 import type { Job } from '../../schedule/scheduler.ts';
 
 /**
@@ -13,20 +13,9 @@ export function afterCounting(jobs: readonly Job[], counted: Promise<void>): Job
   return jobs.map((job) => ({
     ...job,
     run: async (work, parameters) => {
-      if (!isCounted) await work.wait('the disk is being counted', unlessAborted(counted, work));
+      if (!isCounted)
+        await work.wait('the disk is being counted', untilAborted(counted, work.signal));
       await job.run(work, parameters);
     },
   }));
-}
-
-async function unlessAborted(awaited: Promise<void>, { signal }: Work): Promise<void> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const leave = (): void => reject(signal.reason as Error);
-  signal.addEventListener('abort', leave, { once: true });
-  try {
-    signal.throwIfAborted();
-    await Promise.race([awaited, promise]);
-  } finally {
-    signal.removeEventListener('abort', leave);
-  }
 }
