@@ -5,6 +5,7 @@ import { descriptorOf, makeImage, sha256 } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
 import { api, ended, prewarm, type RunAnswer } from '../kit/runs.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
+import { until } from '../kit/wait-for.ts';
 
 const image = makeImage({ seed: 'runs', layers: [40_000, 50_000] });
 const linesOf = ({ log }: RunAnswer): string => log.map(({ text }) => text).join('\n');
@@ -140,4 +141,50 @@ test('quotas are asked for by a job: one HEAD to each upstream that has one', as
   assert.match(linesOf(run), /docker\.io: 77 of 100 pulls are left/);
   assert.equal(upstream.count({ kind: 'manifest' }), asked + 1);
   assert.equal(upstream.matching({ kind: 'manifest' }).at(-1)?.method, 'HEAD');
+});
+
+test('a run that is cancelled ends at once, while upstream hangs and while a client reads along', async () => {
+  const large = makeImage({ seed: 'read along', layers: [8 * 1024 * 1024] });
+  const [layer] = large.layers;
+  const held = Promise.withResolvers<void>();
+  await using upstream = await startScriptedRegistry({
+    rules: [
+      { when: { kind: 'tags' }, do: { holdUntil: held.promise } },
+      { when: { kind: 'manifest', reference: 'hangs' }, do: { holdUntil: held.promise } },
+      {
+        when: { kind: 'blob', reference: layer!.digest },
+        do: { stall: { afterBytes: 1024 * 1024, until: held.promise } },
+      },
+    ],
+  });
+  await using mirror = await startMirror({ upstream });
+  upstream.add('library/large', large, '1');
+  const cancelMs = async (images: string[], isUnderWay: Promise<unknown>): Promise<number> => {
+    const { id } = await api<RunAnswer>(mirror, '/prewarm', 'POST', { images });
+    await isUnderWay;
+    const startMs = performance.now();
+    await api(mirror, `/runs/${id}`, 'DELETE');
+    assert.equal((await ended(mirror, id)).state, 'cancelled');
+    return performance.now() - startMs;
+  };
+
+  const listing = await cancelMs(['app:1.*'], upstream.arrived({ kind: 'tags' }));
+  const asking = await cancelMs(
+    ['app:hangs'],
+    upstream.arrived({ kind: 'manifest', reference: 'hangs' }),
+  );
+  const reading = upstream.arrived({ kind: 'blob', reference: layer!.digest }).then(async () => {
+    const client = get(`${mirror.url}/v2/large/blobs/${layer!.digest}`);
+    await until('the client reads along', async () => {
+      const { fills } = await api<{ fills: { clients: number }[] }>(mirror, '/stats');
+      return fills[0]?.clients === 1;
+    });
+    return { client };
+  });
+  const joined = await cancelMs(['large:1'], reading);
+  held.resolve();
+  const { client } = await reading;
+
+  for (const ms of [listing, asking, joined]) assert.ok(ms < 2_000, `${ms} ms`);
+  assert.equal((await client).digest, layer!.digest, 'the client has all of it');
 });

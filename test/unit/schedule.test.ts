@@ -4,7 +4,7 @@ import type { Work } from '../../src/base/work.ts';
 import { selectTags, tagMatcher, versionOf } from '../../src/mirror/select/tags.ts';
 import { parseImagePattern } from '../../src/mirror/select/images.ts';
 import { isOpen } from '../../src/mirror/prewarm/window.ts';
-import { nextTime } from '../../src/schedule/cron.ts';
+import { nextTime, timetableText } from '../../src/schedule/cron.ts';
 import type { Documents } from '../../src/schedule/run-shelf.ts';
 import { Scheduler, type Job } from '../../src/schedule/scheduler.ts';
 import { ManualClock } from './manual-clock.ts';
@@ -89,7 +89,15 @@ describe('a timetable', () => {
     assert.equal(next('30 2 * * *', 'Europe/Berlin', first), '2026-10-26T01:30:00.000Z');
     // 29 March 2026: 02:30 does not exist; clocks go from 02:00 to 03:00 at 01:00 UTC.
     const skipped = next('30 2 * * *', 'Europe/Berlin', '2026-03-28T12:00:00Z');
-    assert.equal(skipped.slice(0, 10), '2026-03-29');
+    assert.equal(skipped, '2026-03-29T01:00:00.000Z', 'when the clocks have gone on');
+    assert.equal(next('30 2 * * *', 'Europe/Berlin', skipped), '2026-03-30T00:30:00.000Z');
+  });
+
+  test('may be an interval, counted from the last start', () => {
+    assert.equal(nextTime({ everyMs: 90_000 }, 1_000), 91_000);
+    assert.equal(timetableText({ everyMs: 90_000 }), 'every 90s');
+    assert.equal(timetableText({ everyMs: 900_000 }), 'every 15m');
+    assert.equal(timetableText({ cron: '0 3 * * *' }), '0 3 * * *');
   });
 });
 
@@ -205,6 +213,67 @@ describe('the scheduler', () => {
       assert.equal(bench.scheduler.run(id)?.state, state);
       await bench.scheduler.close();
     }
+  });
+
+  test('lets runs that wait hold up no other', async () => {
+    const gate = Promise.withResolvers<void>();
+    const names = ['a', 'b', 'c', 'd'];
+    const scheduler = new Scheduler({
+      clock: new ManualClock(),
+      observe: () => {},
+      documents: documents(),
+    });
+    const job = (name: string): Job => ({
+      name,
+      summary: name,
+      run: (work) => work.wait('its window', gate.promise),
+    });
+    await scheduler.open([
+      ...names.map(job),
+      { name: 'last', summary: 'It waits for nothing', run: async () => {} },
+    ]);
+
+    for (const name of names) scheduler.start(name, { trigger: 'manual' });
+    const { id } = scheduler.start('last', { trigger: 'manual' })!;
+    await new Promise((resolve) => setImmediate(resolve));
+
+    assert.equal(scheduler.run(id)?.state, 'succeeded');
+    assert.equal(scheduler.runs().filter(({ state }) => state === 'waiting').length, 4);
+    gate.resolve();
+    await scheduler.close();
+  });
+
+  test('keeps so many runs of each job, in memory and on disk', async () => {
+    const kept = documents();
+    const clock = new ManualClock();
+    const task: Pick<Job, 'summary' | 'run'> = { summary: 'A job', run: async () => {} };
+    const jobs = [
+      { name: 'rare', ...task },
+      { name: 'busy', ...task },
+    ];
+    const scheduler = new Scheduler({ clock, observe: () => {}, documents: kept });
+    await scheduler.open(jobs);
+    const runOnce = async (name: string): Promise<void> => {
+      scheduler.start(name, { trigger: 'manual' });
+      await new Promise((resolve) => setImmediate(resolve));
+      clock.advance(1_000);
+    };
+    await runOnce('rare');
+    for (let count = 0; count < 500; count += 1) await runOnce('busy');
+    await scheduler.close();
+
+    const countOf = ({ runs }: { runs: () => { job: string }[] }, name: string): number =>
+      runs().filter(({ job }) => job === name).length;
+    const held = { runs: () => scheduler.runs() };
+    assert.equal(countOf(held, 'rare'), 1);
+    assert.ok(countOf(held, 'busy') <= 40, `${countOf(held, 'busy')} are in memory`);
+    const again = new Scheduler({ clock, observe: () => {}, documents: kept });
+    await again.open(jobs);
+    assert.deepEqual(
+      again.runs().map(({ id }) => id),
+      scheduler.runs().map(({ id }) => id),
+    );
+    await again.close();
   });
 
   test('says why a run waits', async () => {
