@@ -18,6 +18,7 @@ export const progress = z.object({
   blobsTotal: count,
   bytesDone: bytes,
   bytesTotal: bytes,
+  bytesFetched: bytes.describe('of bytesDone, what came from an upstream; the rest was here'),
 });
 
 /** One execution of a job. */
@@ -29,7 +30,10 @@ export const run = z.object({
   reason: z.string().nullable().describe('why it waits'),
   isDryRun: z.boolean(),
   progress,
-  bytesPerSecond: z.number().min(0).describe('since it began'),
+  bytesPerSecond: z
+    .number()
+    .min(0)
+    .describe('since it began; of what is fetched, when anything is'),
   secondsLeft: z.number().min(0).nullable().describe('at that rate'),
   queuedAt: time,
   startedAt: time.nullable(),

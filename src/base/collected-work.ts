@@ -16,6 +16,7 @@ export class CollectedWork implements Work {
     blobsTotal: 0,
     bytesDone: 0,
     bytesTotal: 0,
+    bytesFetched: 0,
   };
 
   constructor(options: { readonly signal: AbortSignal; readonly isDryRun: boolean }) {

@@ -6,6 +6,8 @@ export interface Progress {
   readonly blobsTotal: number;
   readonly bytesDone: number;
   readonly bytesTotal: number;
+  /** What of it crossed the link to an upstream. */
+  readonly bytesFetched: number;
 }
 
 /**

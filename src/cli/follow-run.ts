@@ -55,9 +55,11 @@ function barOf(run: Run, width: number): string {
 }
 
 export function lineOf(run: Run): string {
-  const { bytesDone, bytesTotal, imagesDone, imagesTotal, blobsDone, blobsTotal } = run.progress;
+  const { bytesDone, bytesTotal, bytesFetched } = run.progress;
+  const { imagesDone, imagesTotal, blobsDone, blobsTotal } = run.progress;
   const state = run.reason === null ? run.state : `${run.state}: ${run.reason}`;
-  return `${state}; ${imagesDone} of ${imagesTotal} images, ${blobsDone} of ${blobsTotal} blobs, ${size(bytesDone)} of ${size(bytesTotal)}`;
+  const fetched = /^(prewarm|sync)\b/.test(run.job) ? `, ${size(bytesFetched)} fetched` : '';
+  return `${state}; ${imagesDone} of ${imagesTotal} images, ${blobsDone} of ${blobsTotal} blobs, ${size(bytesDone)} of ${size(bytesTotal)}${fetched}`;
 }
 
 function endOf(run: RunWithLog, io: CliIo): string {

@@ -148,7 +148,7 @@ export class Blobs {
 
   /**
    * Brings a blob here for nobody in particular; joins the transfer that runs already.
-   * @param report told of the bytes that are here, now and then
+   * @param report told now and then of the bytes that are here, and of those that upstream sent
    * @throws MirrorError why it did not come; the signal's reason
    */
   async fetch(
@@ -157,13 +157,14 @@ export class Blobs {
     from: MirroredUpstream,
     reason: Priority,
     signal: AbortSignal,
-    report: (doneBytes: number) => void,
+    report: (doneBytes: number, fetchedBytes: number) => void,
   ): Promise<void> {
     signal.throwIfAborted();
     const link: Link = { ...blob, sizeBytes: blob.size, kind: 'blob' };
     const fill = await this.#flight(repository, blob.digest, from, link, reason);
     if (fill === undefined) return;
-    const ticker = setInterval(() => report(fill.progress.doneBytes), reportMs);
+    const tell = (): void => report(fill.progress.doneBytes, fill.progress.fetchedBytes);
+    const ticker = setInterval(tell, reportMs);
     try {
       await untilAborted(fill.ended, signal);
     } catch (error) {
@@ -173,6 +174,7 @@ export class Blobs {
     } finally {
       clearInterval(ticker);
     }
+    tell();
     if (fill.failure !== undefined) throw fill.failure;
   }
 

@@ -1,4 +1,4 @@
-import type { RunRecord } from './run.ts';
+import { nothingDone, type RunRecord } from './run.ts';
 
 /** Where runs outlive the process: documents by key. */
 export interface Documents {
@@ -30,7 +30,10 @@ export class RunShelf {
     const index = await this.#documents.find('runs', 'index');
     const ids = Array.isArray(index) ? index.filter((id) => typeof id === 'string') : [];
     const found = await Promise.all(ids.map((id) => this.#documents.find('run', id)));
-    const records = found.filter((record) => record !== undefined) as RunRecord[];
+    const records = (found as (RunRecord | undefined)[])
+      .filter((record) => record !== undefined)
+      // An older version may have counted less.
+      .map((record) => Object.assign(record, { progress: { ...nothingDone, ...record.progress } }));
     this.#entries = records.map(({ id, job }) => ({ id, job }));
     return records;
   }

@@ -50,13 +50,14 @@ const logMax = 500;
 /** More failures than these are counted in the last one. */
 const errorsMax = 100;
 
-const nothingDone: Progress = {
+export const nothingDone: Progress = {
   imagesDone: 0,
   imagesTotal: 0,
   blobsDone: 0,
   blobsTotal: 0,
   bytesDone: 0,
   bytesTotal: 0,
+  bytesFetched: 0,
 };
 
 export type EndState = Extract<RunState, 'succeeded' | 'partial' | 'failed' | 'cancelled'>;

@@ -124,7 +124,8 @@ test('12 images of a compose file and of Kubernetes manifests are there after on
   assert.equal(first.out.includes('\r'), false, 'lines, not a bar, when piped');
   assert.equal(second.exitCode, 0);
   const run = JSON.parse(second.out) as Run;
-  assert.deepEqual([run.state, run.progress.imagesDone], ['succeeded', 12]);
+  const { imagesDone, bytesFetched } = run.progress;
+  assert.deepEqual([run.state, imagesDone, bytesFetched], ['succeeded', 12, 0]);
   assert.equal(upstream.bytesSent() - fetched, 0, 'bytes of the second run');
 
   await upstream.stop();

@@ -172,7 +172,8 @@ function checkImage(image: string): void {
 export function runShape(record: RunRecord): Run {
   const { progress, startedMs, endedMs } = record;
   const seconds = startedMs === undefined ? 0 : ((endedMs ?? Date.now()) - startedMs) / 1000;
-  const bytesPerSecond = seconds > 0 ? progress.bytesDone / seconds : 0;
+  const bytes = progress.bytesFetched > 0 ? progress.bytesFetched : progress.bytesDone;
+  const bytesPerSecond = seconds > 0 ? bytes / seconds : 0;
   const restBytes = progress.bytesTotal - progress.bytesDone + unseenBytes(record);
   const isMoving = record.state === 'running' && bytesPerSecond > 0;
   return {

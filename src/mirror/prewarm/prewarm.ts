@@ -219,20 +219,30 @@ export class Prewarm {
     { priority = 'prewarm' }: PrewarmRule,
     work: Work,
   ): Promise<void> {
-    let reported = 0;
-    const report = (doneBytes: number): void => {
-      work.advance({ bytesDone: doneBytes - reported });
-      reported = doneBytes;
+    let reported = { done: 0, fetched: 0 };
+    /** By attempts that failed. */
+    let fetchedBefore = 0;
+    const report = (done: number, fetched: number): void => {
+      work.advance({ bytesDone: done - reported.done, bytesFetched: fetched - reported.fetched });
+      reported = { done, fetched };
     };
     await persist(work, blob.digest, attemptsMax.blob, async () => {
       try {
-        await this.#parts.blobs.fetch(repository, blob, from, priority, work.signal, report);
+        await this.#parts.blobs.fetch(
+          repository,
+          blob,
+          from,
+          priority,
+          work.signal,
+          (done, fetched) => report(done, fetchedBefore + fetched),
+        );
       } catch (error) {
-        report(0);
+        report(0, reported.fetched);
+        fetchedBefore = reported.fetched;
         throw error;
       }
     });
-    report(blob.size);
+    report(blob.size, reported.fetched);
     work.advance({ blobsDone: 1 });
   }
 
