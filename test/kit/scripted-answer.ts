@@ -130,7 +130,7 @@ async function writeBody(sending: Sending, content: Content, cutAt: number): Pro
   const flipAt = (fault.flipByteAt ?? Infinity) - (content.offset ?? 0);
   const end = Math.min(body.length, cutAt);
   const stallAt = fault.stall?.afterBytes ?? Infinity;
-  const pace = startPace(sending.rateBytesPerSecond);
+  const pace = startPace(sending.rateBytesPerSecond, 'connection');
   let written: Promise<void> | undefined;
 
   for (let position = 0; position <= end;) {
@@ -170,10 +170,10 @@ function closed(response: ServerResponse): Promise<void> {
 /** How often a paced connection sends. */
 const paceStepMs = 10;
 
-/** A quarter of a second may be caught up after a hold-up; more would be a burst, not a link. */
-const paceCreditMs = 250;
+/** So much may be caught up after a hold-up; more would be a burst, not a connection, or a link. */
+const paceCreditMs = { connection: 250, link: 50 };
 
-export function startPace(rateBytesPerSecond: number | undefined): Pace {
+export function startPace(rateBytesPerSecond: number | undefined, of: 'connection' | 'link'): Pace {
   if (rateBytesPerSecond === undefined) return (wantedBytes) => Promise.resolve(wantedBytes);
   const bytesPerMs = rateBytesPerSecond / 1000;
   let credit = bytesPerMs * paceStepMs;
@@ -182,7 +182,7 @@ export function startPace(rateBytesPerSecond: number | undefined): Pace {
     const enough = Math.max(1, Math.min(wantedBytes, bytesPerMs * paceStepMs));
     for (;;) {
       const now = performance.now();
-      credit = Math.min(credit + (now - at) * bytesPerMs, bytesPerMs * paceCreditMs + 1);
+      credit = Math.min(credit + (now - at) * bytesPerMs, bytesPerMs * paceCreditMs[of] + 1);
       at = now;
       if (credit >= enough) break;
       await sleep(Math.max(paceStepMs, (enough - credit) / bytesPerMs));

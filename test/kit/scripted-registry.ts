@@ -65,7 +65,7 @@ export class ScriptedRegistry implements AsyncDisposable {
 
   constructor(options: ScriptedRegistryOptions) {
     this.#options = options;
-    this.#link = startPace(options.linkBytesPerSecond);
+    this.#link = startPace(options.linkBytesPerSecond, 'link');
     this.#script = new Script(options.rules ?? []);
     this.#tokens = options.auth === undefined ? undefined : new Tokens(options.auth);
   }
