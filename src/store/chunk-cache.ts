@@ -98,13 +98,14 @@ export class ChunkCache {
   begin(home: ChunkMap, index: number, from: number, length: number): Chunk | undefined {
     const before = home.get(index);
     if (before?.isDirty === true) return undefined;
+    // First, and once: what is let go to make room may be this very one, and memory that is freed twice
+    // belongs to two. One that is held is freed by its last holder.
+    if (before !== undefined && this.#idle.has(before)) this.#discard(before);
     const buffer = this.#allocate(length);
     if (buffer === undefined) return undefined;
     const chunk = new Chunk(buffer, index, home, from);
     this.#heldBytes += buffer.length;
     home.set(index, chunk);
-    // What the new one replaces is freed now, or by its last holder.
-    if (before?.holders === 0) this.#discard(before);
     return chunk;
   }
 

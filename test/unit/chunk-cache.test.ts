@@ -115,6 +115,19 @@ describe('the chunk cache', () => {
     assert.equal(cache.hold(home, 1, 0)?.buffer[0], 1);
   });
 
+  test('a replaced chunk whose memory the new one takes is not freed twice', () => {
+    const cache = new ChunkCache(2 * chunkBytes);
+    const home: ChunkMap = new Map();
+    cache.release(filled(cache, home, 0, 1));
+    cache.release(filled(cache, home, 1, 2));
+
+    const replacing = filled(cache, home, 0, 3);
+    const others = [filled(cache, home, 2, 4), fill(cache, home, 3, 5)];
+
+    assert.ok(replacing.buffer.every((byte) => byte === 3));
+    assert.equal(others[1], undefined, 'all memory is held');
+  });
+
   test('a dropped file leaves its memory to others; who holds a chunk keeps it', () => {
     const cache = new ChunkCache(2 * chunkBytes);
     const home: ChunkMap = new Map();
