@@ -1,3 +1,4 @@
+import type { ClientsFirst } from '../base/clients-first.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Observe } from '../base/events.ts';
 import type { ByteRange } from '../base/intervals.ts';
@@ -19,6 +20,8 @@ export interface FillPolicy extends LanePace {
   readonly connectionsPerBlob: number;
   /** Shared by all that is fetched from this upstream; undefined: no limit. */
   readonly bandwidth: Pace | undefined;
+  /** Of all that is fetched from this upstream, too; undefined: the limit sees to the order. */
+  readonly clientsFirst: ClientsFirst | undefined;
 }
 
 /** What a fill works with. */

@@ -9,14 +9,8 @@ import type { Ingest } from '../store/ingest.ts';
 import type { BlobBody } from '../upstream/upstream.ts';
 import { FillAudience } from './fill-audience.ts';
 import { isProgress, isTooFarAhead, isWorthEnding, paysToWiden } from './fill-decisions.ts';
-import {
-  type FillParts,
-  type FillProgress,
-  bodyFrom,
-  segmentsOf,
-  growingContent,
-  needSize,
-} from './fill-parts.ts';
+import type { FillParts, FillProgress } from './fill-parts.ts';
+import { bodyFrom, growingContent, needSize, segmentsOf } from './fill-parts.ts';
 import { Lane } from './lane.ts';
 import { afterFailure, asUpstreamError, pause } from './retry.ts';
 import type { Segment, Segments } from './segments.ts';
@@ -275,8 +269,8 @@ export class Fill {
       const before = segment.position;
       try {
         body ??= await this.#fetch({ start: segment.position, end: segment.end });
-        await this.#pump(segment, body, ingest);
-        if (segment.position < segment.end) {
+        const hasLeft = await this.#pump(segment, body, ingest);
+        if (segment.position < segment.end && !hasLeft) {
           throw new MirrorError('UPSTREAM_UNAVAILABLE', 'upstream closed the connection too early');
         }
       } catch (error) {
@@ -291,19 +285,26 @@ export class Fill {
     }
   }
 
-  async #pump(segment: Segment, body: BlobBody, ingest: Ingest): Promise<void> {
+  /** @returns whether it has let go for clients */
+  async #pump(segment: Segment, body: BlobBody, ingest: Ingest): Promise<boolean> {
     const { clock, policy } = this.#parts;
+    const { clientsFirst, bandwidth } = policy;
     const pace = (bytes: number): Promise<void> | undefined => {
       this.#fetchedBytes += bytes;
-      return policy.bandwidth?.take(bytes, () => this.#priority(), this.#abort.signal);
+      const mayLeave = clientsFirst?.take(this.#priority(), lane.bytes) === true;
+      // Without ranges it would begin at byte 0 again.
+      if (mayLeave && !this.#refusesRanges) lane.leave();
+      return bandwidth?.take(bytes, () => this.#priority(), this.#abort.signal);
     };
     const lane = new Lane({ segment, body, ingest, clock, pace });
     this.#lanes.set(segment, lane);
     await lane.pump().finally(() => this.#lanes.delete(segment));
+    return lane.isLeaving;
   }
 
   async #fetch(part: ByteRange | undefined): Promise<BlobBody> {
-    const { upstream, digest } = this.#parts;
+    const { upstream, digest, policy } = this.#parts;
+    await policy.clientsFirst?.turn(() => this.#priority(), this.#abort.signal);
     const isWhole = part?.start === 0 && part.end >= (this.#announcedBytes ?? Infinity);
     const wanted = isWhole ? undefined : part;
     const body = await upstream.fetchBlob(this.repository.name, digest, wanted, {
@@ -366,8 +367,9 @@ export class Fill {
   }
 
   #widen(ingest: Ingest): void {
-    const { connectionsPerBlob, bandwidth } = this.#parts.policy;
-    if (bandwidth?.isShortFor(this.#priority()) === true) return;
+    const { connectionsPerBlob, bandwidth, clientsFirst } = this.#parts.policy;
+    const priority = this.#priority();
+    if (bandwidth?.isShortFor(priority) || clientsFirst?.isBusyFor(priority)) return;
     const lanes = [...this.#lanes.values()];
     const isMeasured = lanes.length === this.#laneTasks && lanes.every((lane) => lane.isMeasured);
     if (!isMeasured || lanes.length === 0) return;

@@ -29,6 +29,7 @@ export class Lane {
   /** It waits for the disk or the bandwidth limit, so upstream is not to blame for silence. */
   #isHeld = false;
   #isWaitingForDisk = false;
+  #isLeaving = false;
   #diskMs = 0;
 
   constructor(parts: {
@@ -47,6 +48,16 @@ export class Lane {
     this.#startMs = parts.clock.monotonicMs();
     this.#lastByteMs = this.#startMs;
     this.#windowStartMs = this.#startMs;
+  }
+
+  /** What this connection has brought, what is thrown away included. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** It was told to leave. */
+  get isLeaving(): boolean {
+    return this.#isLeaving;
   }
 
   /** Its body goes to the end of the blob, however near the end of its segment came. */
@@ -69,7 +80,7 @@ export class Lane {
 
   /**
    * Moves the body into the file, as far as the segment goes; its end may come nearer meanwhile.
-   * Returns when that is reached or the body ends; throws when the body or the disk breaks.
+   * Returns when that is reached, the body ends, or it shall leave; throws when the body or the disk breaks.
    */
   async pump(): Promise<void> {
     const { segment } = this;
@@ -87,10 +98,10 @@ export class Lane {
         segment.position = writer.position;
         const limited = this.#pace(chunk.length);
         if (behind !== undefined || limited !== undefined) await this.#hold(behind, limited);
-        if (segment.position >= segment.end) break;
+        if (segment.position >= segment.end || this.#isLeaving) break;
       }
       // Without an announced size, the clean end of the body is the size.
-      if (segment.end === Infinity) {
+      if (segment.end === Infinity && !this.#isLeaving) {
         segment.end = segment.position;
         this.#ingest.setSize(segment.position);
       }
@@ -115,6 +126,11 @@ export class Lane {
     }
     this.#windowStartMs = now;
     this.#windowBytes = 0;
+  }
+
+  /** Ends the connection with the bytes that have come; somebody goes on from there later. */
+  leave(): void {
+    this.#isLeaving = true;
   }
 
   break(why: string): void {

@@ -2,6 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
+import { ClientsFirst } from '../base/clients-first.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { readSecret } from '../config/load.ts';
 import type { Config, UpstreamConfig } from '../config/schema.ts';
@@ -248,6 +249,7 @@ function mirrored(
       connectionsPerBlob: settings.connectionsPerBlob,
       idleTimeoutMs: settings.timeouts.idleMs,
       minBytesPerSecond: settings.minRateBytesPerSecond,
+      clientsFirst: bandwidthBytesPerSecond === 0 ? new ClientsFirst(clock) : undefined,
       bandwidth:
         bandwidthBytesPerSecond === 0 ? undefined : new TokenBucket(bandwidthBytesPerSecond, clock),
     },
