@@ -53,11 +53,9 @@ export async function startEntrepotProcess(options: {
   await writeFile(configPath, JSON.stringify(config, undefined, 2));
   const url = `http://${config.registry.listen}`;
   const start = async (): Promise<RunningProgram> => {
-    const started = startProgram(
-      process.execPath,
-      [mainPath, 'serve', '--config', configPath],
-      options.env === undefined ? {} : { env: options.env },
-    );
+    const started = startProgram(process.execPath, [mainPath, 'serve', '--config', configPath], {
+      env: { NODE_COMPILE_CACHE: compiledPath, ...options.env },
+    });
     await untilServing(started, url);
     return started;
   };
@@ -90,6 +88,9 @@ export async function startEntrepotProcess(options: {
 }
 
 const mainPath = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+
+/** As `npm start` sets it. */
+const compiledPath = fileURLToPath(new URL('../../node_modules/.cache/entrepot', import.meta.url));
 
 function section(config: Config, name: string): Record<string, string> {
   return (config[name] ?? {}) as Record<string, string>;
