@@ -159,23 +159,17 @@ export class Blobs {
     signal: AbortSignal,
     report: (doneBytes: number, fetchedBytes: number) => void,
   ): Promise<void> {
-    signal.throwIfAborted();
     const link: Link = { ...blob, sizeBytes: blob.size, kind: 'blob' };
-    const fill = await this.#flight(repository, blob.digest, from, link, reason);
-    if (fill === undefined) return;
-    const tell = (): void => report(fill.progress.doneBytes, fill.progress.fetchedBytes);
-    const ticker = setInterval(tell, reportMs);
-    try {
-      await untilAborted(fill.ended, signal);
-    } catch (error) {
-      // One that a client reads goes on for it.
-      if (fill.abandon(reason)) await fill.ended;
-      throw error;
-    } finally {
-      clearInterval(ticker);
+    for (let tries = 1; ; tries += 1) {
+      signal.throwIfAborted();
+      const fill = await this.#flight(repository, blob.digest, from, link, reason);
+      if (fill === undefined) return;
+      await this.#follow(fill, reason, signal, report);
+      if (fill.failure === undefined) return;
+      // A client that began it has left, and it ended with the client.
+      const isLeft = isMirrorError(fill.failure, 'CANCELLED') && !this.#isClosing;
+      if (!isLeft || tries === triesMax) throw fill.failure;
     }
-    tell();
-    if (fill.failure !== undefined) throw fill.failure;
   }
 
   /** What arrives at the moment. */
@@ -189,6 +183,27 @@ export class Blobs {
     this.#ahead.length = 0;
     for (const fill of this.#fills) fill.stop();
     await Promise.all(Array.from(this.#fills, ({ ended }) => ended));
+  }
+
+  /** Waits for a transfer to end, and lets go of it when the signal says so. */
+  async #follow(
+    fill: Fill,
+    reason: Priority,
+    signal: AbortSignal,
+    report: (doneBytes: number, fetchedBytes: number) => void,
+  ): Promise<void> {
+    const tell = (): void => report(fill.progress.doneBytes, fill.progress.fetchedBytes);
+    const ticker = setInterval(tell, reportMs);
+    try {
+      await untilAborted(fill.ended, signal);
+    } catch (error) {
+      // One that a client reads goes on for it.
+      if (fill.abandon(reason)) await fill.ended;
+      throw error;
+    } finally {
+      clearInterval(ticker);
+    }
+    tell();
   }
 
   async #runAhead(): Promise<void> {

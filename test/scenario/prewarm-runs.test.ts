@@ -188,3 +188,42 @@ test('a run that is cancelled ends at once, while upstream hangs and while a cli
   for (const ms of [listing, asking, joined]) assert.ok(ms < 2_000, `${ms} ms`);
   assert.equal((await client).digest, layer!.digest, 'the client has all of it');
 });
+
+test('a blob that a client began is brought, though the client leaves and its transfer ends', async () => {
+  const large = makeImage({ seed: 'left', layers: [60 * 1024 * 1024] });
+  const [layer] = large.layers;
+  const never = Promise.withResolvers<void>();
+  await using upstream = await startScriptedRegistry({
+    rules: [
+      {
+        when: { kind: 'blob', reference: layer!.digest },
+        times: 1,
+        do: { stall: { afterBytes: 1024 * 1024, until: never.promise } },
+      },
+    ],
+  });
+  await using mirror = await startMirror({
+    upstream,
+    settings: { readAhead: false, connectionsPerBlob: 1 },
+  });
+  upstream.add('library/app', large, '1');
+  await get(`${mirror.url}/v2/library/app/manifests/1`);
+  const leave = new AbortController();
+  const client = get(`${mirror.url}/v2/library/app/blobs/${layer!.digest}`, {
+    signal: leave.signal,
+  });
+  await upstream.arrived({ kind: 'blob', reference: layer!.digest });
+  const { id } = await api<RunAnswer>(mirror, '/prewarm', 'POST', { images: ['app:1'] });
+  await until('the prewarm to wait for it', async () => {
+    const { progress } = await api<RunAnswer>(mirror, `/runs/${id}`);
+    return progress['blobsDone'] === 1 && progress['bytesDone']! > 500_000;
+  });
+
+  leave.abort();
+  await client;
+  const run = await ended(mirror, id);
+
+  assert.deepEqual([run.state, run.errors], ['succeeded', []]);
+  assert.equal(mirror.observedOf('fill-failed')[0]?.code, 'CANCELLED');
+  never.resolve();
+});
