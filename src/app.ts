@@ -201,7 +201,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     readiness.close();
     const draining = drainRegistryServer(registry, live.current.registry.shutdownTimeoutMs);
     const [cutConnections] = await Promise.all([draining, stopWork()]);
-    completions.close();
+    await completions.close();
     await mirror.close();
     await admin.close();
     await upstreams.close();

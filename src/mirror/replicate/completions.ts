@@ -19,6 +19,8 @@ const settleMs = 200;
 export class Completions {
   readonly #awaited = new Map<string, Awaited>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
+  readonly #judging = new Set<Promise<void>>();
+  #isClosed = false;
   readonly #isWhole: (repository: Repository, digest: Digest) => Promise<boolean>;
   readonly #complete: (image: Awaited) => void;
 
@@ -43,17 +45,22 @@ export class Completions {
     if (event.kind === 'fill-committed') this.#look(event.repository);
   };
 
-  close(): void {
+  /** Ends when it no longer looks at anything. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
     this.#awaited.clear();
+    await Promise.all(this.#judging);
   }
 
   #look(repository: string): void {
-    if (this.#timers.has(repository)) return;
+    if (this.#isClosed || this.#timers.has(repository)) return;
     const timer = setTimeout(() => {
       this.#timers.delete(repository);
-      void this.#judge(repository);
+      const judging = this.#judge(repository);
+      this.#judging.add(judging);
+      void judging.then(() => this.#judging.delete(judging));
     }, settleMs);
     timer.unref();
     this.#timers.set(repository, timer);
