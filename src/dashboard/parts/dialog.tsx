@@ -9,12 +9,28 @@ export function Dialog(props: {
   readonly children: (close: () => void) => ComponentChildren;
 }) {
   const dialog = useRef<HTMLDialogElement>(null);
+  const isOver = useRef(false);
   const title = useId();
   useEffect(() => dialog.current?.showModal(), []);
+  // At once, and once: the event of the browser comes later, when it may be open again already.
+  const close = (): void => {
+    if (isOver.current) return;
+    isOver.current = true;
+    dialog.current?.close();
+    props.closed();
+  };
   return (
-    <dialog ref={dialog} aria-labelledby={title} onClose={props.closed}>
+    <dialog
+      ref={dialog}
+      aria-labelledby={title}
+      onCancel={(event) => {
+        event.preventDefault();
+        close();
+      }}
+      onClose={close}
+    >
       <h2 id={title}>{props.title}</h2>
-      {props.children(() => dialog.current?.close())}
+      {props.children(close)}
     </dialog>
   );
 }
