@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { LineCounter, parseDocument, type Document } from 'yaml';
+import { isMap, LineCounter, parseDocument, YAMLSeq, type Document } from 'yaml';
 import type { z } from 'zod';
 import { readOverrides, type Environment, type Override } from './environment.ts';
 import { findPosition } from './locate.ts';
@@ -76,6 +76,7 @@ export function parseConfig(text: string, fileName: string, env: Environment): C
     throw new ConfigError(syntax, fileName);
   }
 
+  listLonelyRule(document);
   const given = withoutEmpty(document.toJS()) ?? {};
   const { overrides, problems } = readOverrides(env, upstreamNamesOf(given), secretNamesOf(given));
   for (const override of overrides) apply(given, override);
@@ -90,6 +91,16 @@ export function parseConfig(text: string, fileName: string, env: Environment): C
   all.push(...problems.map(({ variable, message }) => ({ path: variable, message })));
   if (all.length > 0 || !result.success) throw new ConfigError(all, fileName);
   return result.data;
+}
+
+/** `prewarm: { popular: … }` is a list of one rule of that name. */
+function listLonelyRule(document: Document): void {
+  const rule = document.get('prewarm', true);
+  if (!isMap(rule) || !rule.has('popular')) return;
+  if (!rule.has('name')) rule.add(document.createPair('name', 'popular'));
+  const rules = new YAMLSeq();
+  rules.items.push(rule);
+  document.set('prewarm', rules);
 }
 
 /**

@@ -263,3 +263,14 @@ describe('files', () => {
     });
   });
 });
+
+test('what clients pull most may stand without a list', () => {
+  const lonely = 'prewarm: { popular: { top: 20, every: 5m } }';
+  const listed = 'prewarm: [{ name: popular, popular: { top: 20, every: 5m } }]';
+
+  assert.deepEqual(parseConfig(lonely, '', {}).prewarm, parseConfig(listed, '', {}).prewarm);
+  assert.throws(
+    () => parseConfig('prewarm:\n  popular:\n    top: many', 'a.yaml', {}),
+    /a\.yaml:3:/,
+  );
+});
