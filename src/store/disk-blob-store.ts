@@ -20,6 +20,7 @@ import { Partials, type Partial } from './partials.ts';
 import { Residents } from './residents.ts';
 import { Space, type DiskBudget, type Reservation } from './space.ts';
 import { OpenStoredBlob, type OpenBlob } from './stored-blob.ts';
+import type { UnlinkResult } from './unlinking.ts';
 import type { Checksums } from './verify/checksums.ts';
 import type { Verifier } from './verify/verifier.ts';
 
@@ -86,7 +87,7 @@ export class DiskBlobStore implements BlobStore {
       budget: parts.budget,
       eviction: this.#residents.eviction,
       mustStay: (digest) => this.#isPinned(digest) || this.#open.isInUse(digest),
-      remove: (resident) => this.#removeVictim(resident),
+      remove: (residents) => this.#removeVictims(residents),
       counted: this.#counted.promise,
       heldBytes: () => parts.verifier.heldBytes,
       assumedBytes: this.#residents.lastStoredBytes ?? Infinity,
@@ -203,15 +204,11 @@ export class DiskBlobStore implements BlobStore {
   }
 
   async remove(digest: Digest): Promise<void> {
-    await this.#verifier.settled(digest);
-    const known = this.#forget(digest);
-    await this.#disk.unlink(pathOfBlob(this.#folder, digest)).catch((error: unknown) => {
-      if (isMissing(error)) return;
-      if (known !== undefined) this.#residents.eviction.admit(known);
-      throw this.#diskFailed('unlink', 'a blob could not be removed', error);
-    });
-    // Somebody may have opened it in between.
-    this.#forget(digest);
+    const known = this.#residents.find(digest);
+    const [error] = await this.#unlinkAll([digest]);
+    if (error === undefined) return;
+    if (known !== undefined) this.#residents.eviction.admit(known);
+    throw this.#diskFailed('unlink', 'a blob could not be removed', error);
   }
 
   async *walk(): AsyncIterable<WalkedBlob> {
@@ -260,7 +257,7 @@ export class DiskBlobStore implements BlobStore {
   /** Ends what runs in the background; what was used last is written down. */
   async close(): Promise<void> {
     this.#counted.resolve();
-    await this.#space.idle();
+    await this.#space.close();
     this.#open.close();
     await this.#residents.close();
   }
@@ -347,15 +344,33 @@ export class DiskBlobStore implements BlobStore {
     }
   }
 
-  async #removeVictim(resident: Resident): Promise<void> {
-    const { digest, sizeBytes } = resident;
-    try {
-      await this.remove(digest);
-    } catch {
-      this.#residents.eviction.admit(resident);
-      return;
+  async #removeVictims(residents: readonly Resident[]): Promise<void> {
+    const errors = await this.#unlinkAll(residents.map(({ digest }) => digest));
+    for (const [at, resident] of residents.entries()) {
+      const error = errors[at];
+      if (error === undefined) {
+        const { digest, sizeBytes } = resident;
+        this.#observe({ kind: 'evicted', digest, sizeBytes });
+      } else {
+        this.#residents.eviction.admit(resident);
+        this.#diskFailed('unlink', 'a blob could not be evicted', error);
+      }
     }
-    this.#observe({ kind: 'evicted', digest, sizeBytes });
+  }
+
+  /** Takes blobs off the disk and out of all that knows of them; answers why one is there still. */
+  async #unlinkAll(digests: readonly Digest[]): Promise<UnlinkResult[]> {
+    await Promise.all(digests.map((digest) => this.#verifier.settled(digest)));
+    for (const digest of digests) this.#forget(digest);
+    const paths = digests.map((digest) => pathOfBlob(this.#folder, digest));
+    const results = await this.#disk.unlinkAll(paths);
+    return digests.map((digest, at) => {
+      const error = results[at];
+      if (error !== undefined && !isMissing(error)) return error;
+      // Somebody may have opened it in between.
+      this.#forget(digest);
+      return undefined;
+    });
   }
 
   #forget(digest: Digest): Resident | undefined {

@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import { promisify } from 'node:util';
+import { unlinkAll, type UnlinkResult } from './unlinking.ts';
 
 /**
  * The file calls that the store makes, as a value: tests put a decorator around it that fails the
@@ -11,6 +12,8 @@ export interface Disk {
   syncFolder(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   unlink(path: string): Promise<void>;
+  /** Unlinks each of them, whatever becomes of the others; answers what each met. */
+  unlinkAll(paths: readonly string[]): Promise<readonly UnlinkResult[]>;
   makeFolder(path: string): Promise<void>;
   /** Bytes that an unprivileged writer may still write, and the size of the file system. */
   space(path: string): Promise<{ freeBytes: number; totalBytes: number }>;
@@ -58,6 +61,7 @@ export const systemDisk: Disk = {
   },
   rename: (from, to) => fs.promises.rename(from, to),
   unlink: (path) => fs.promises.unlink(path),
+  unlinkAll,
   async makeFolder(path) {
     await fs.promises.mkdir(path, { recursive: true, mode: folderMode });
   },

@@ -1,17 +1,21 @@
 import type { Resident } from './eviction/eviction.ts';
 
+/** What goes at once: on a thread of its own, but whoever needs the space waits for all of it. */
+const batchSize = 64;
+const batchBytes = 64 * 1024 * 1024;
+
 /**
- * Victims on their way off the disk, beside what clients wait for: in order, and one at a time, so that
- * the file threads are there for hits. Its length is bounded by what is stored.
+ * Victims on their way off the disk, beside what clients wait for: in order, and one batch at a time.
+ * Its length is bounded by what is stored.
  */
 export class Removals {
-  readonly #remove: (resident: Resident) => Promise<void>;
+  readonly #remove: (residents: readonly Resident[]) => Promise<void>;
   readonly #queue: Resident[] = [];
   #leavingBytes = 0;
   #removing: Promise<void> | undefined;
 
-  /** @param remove takes one file away; must not reject */
-  constructor(remove: (resident: Resident) => Promise<void>) {
+  /** @param remove takes files away; must not reject */
+  constructor(remove: (residents: readonly Resident[]) => Promise<void>) {
     this.#remove = remove;
   }
 
@@ -28,7 +32,7 @@ export class Removals {
     if (this.#removing === undefined) void this.#run();
   }
 
-  /** Ends when the next one is gone; at once when nothing is leaving. */
+  /** Ends when the next ones are gone; at once when nothing is leaving. */
   async progress(): Promise<void> {
     await this.#removing;
   }
@@ -39,9 +43,17 @@ export class Removals {
   }
 
   async #run(): Promise<void> {
-    for (const resident of this.#queue) {
-      this.#removing = this.#remove(resident).then(() => {
-        this.#leavingBytes -= resident.occupiedBytes;
+    for (let next = 0; next < this.#queue.length;) {
+      const batch: Resident[] = [];
+      let bytes = 0;
+      while (next < this.#queue.length && batch.length < batchSize && bytes < batchBytes) {
+        const resident = this.#queue[next]!;
+        batch.push(resident);
+        bytes += resident.occupiedBytes;
+        next += 1;
+      }
+      this.#removing = this.#remove(batch).then(() => {
+        this.#leavingBytes -= bytes;
       });
       await this.#removing;
     }

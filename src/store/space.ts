@@ -23,8 +23,14 @@ const stepMarginBytes = 8 * 1024 * 1024;
 /** Victims that cannot be removed are replaced by others, so often. */
 const roundsMax = 8;
 
-/** What is evicted at once on the way down to the low watermark: some thousand of the smallest blobs. */
-const trimStepBytes = 4 * 1024 * 1024;
+/** What is chosen at once on the way down to the low watermark: a hundred of the smallest blobs, or one. */
+const trimStepBytes = 32 * 1024;
+
+/** Nobody waits for the low watermark, so clients have the machine between its steps. */
+const trimPauseMs = 1;
+
+/** Victims that are taken out of the count at once; then others have their turn. */
+const sliceSize = 64;
 
 /** How long content waits for the disk to be counted; nearly all are counted sooner. */
 const countedWithinMs = 2_000;
@@ -55,6 +61,7 @@ export class Space {
   /** Reservations are made one after the other: the first that fits is not refused for the next one. */
   #turn: Promise<unknown> = Promise.resolve();
   #trimming: Promise<void> | undefined;
+  #isClosed = false;
 
   constructor(parts: {
     readonly folder: string;
@@ -63,8 +70,8 @@ export class Space {
     readonly eviction: Eviction;
     /** Pinned, or in use: it is no victim. */
     readonly mustStay: (digest: Digest) => boolean;
-    /** Takes a victim from the disk; what cannot be removed it counts again. Must not reject. */
-    readonly remove: (resident: Resident) => Promise<void>;
+    /** Takes victims from the disk; what cannot be removed it counts again. Must not reject. */
+    readonly remove: (residents: readonly Resident[]) => Promise<void>;
     /** What is kept aside, in the quarantine. */
     readonly heldBytes: () => number;
     /** Ends when the disk has been counted. */
@@ -122,8 +129,9 @@ export class Space {
     return reservation;
   }
 
-  /** Ends when no victim is left on the disk. */
-  async idle(): Promise<void> {
+  /** Ends when nothing is on its way out any more; the low watermark is left to the next process. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
     await this.#trimming;
     await this.#removals.idle();
   }
@@ -155,7 +163,7 @@ export class Space {
       const over = Math.max(overMax - this.#removals.leavingBytes, overFree - leavingBytes);
       if (over > 0) {
         rounds += 1;
-        this.#evict(over, needBytes, rounds);
+        await this.#evict(over, needBytes, rounds);
       }
       await this.#removals.progress();
     }
@@ -168,7 +176,7 @@ export class Space {
   }
 
   /** Evicts nothing when that would not be enough. */
-  #evict(overBytes: number, needBytes: number, rounds: number): void {
+  async #evict(overBytes: number, needBytes: number, rounds: number): Promise<void> {
     // Before the disk is counted, nobody knows what was used last.
     const victims = this.#isCounted && rounds <= roundsMax ? this.#victims(overBytes) : [];
     const freedBytes = victims.reduce((sum, { occupiedBytes }) => sum + occupiedBytes, 0);
@@ -178,7 +186,7 @@ export class Space {
         `no space for ${needBytes} bytes within storage.maxSize and storage.minFree; the content is passed through uncached`,
       );
     }
-    this.#removeAll(victims);
+    await this.#removeAll(victims);
     const { maxBytes, lowWatermark } = this.#budget;
     const wantedBytes = this.#eviction.usedBytes + this.#reservedBytes;
     const keptBytes = (maxBytes || wantedBytes) * lowWatermark;
@@ -187,7 +195,7 @@ export class Space {
     });
   }
 
-  /** Goes on in the background, in steps: ten thousand victims at once would hold up the event loop. */
+  /** Goes on in the background, in steps with pauses. */
   async #trimTo(keptBytes: number): Promise<void> {
     let victims: readonly Resident[] = [];
     for (;;) {
@@ -195,10 +203,11 @@ export class Space {
       const overBytes = this.#eviction.usedBytes + this.#reservedBytes - keptBytes;
       // A disk that removes nothing is not asked over and over.
       const cannot = victims.some(({ digest }) => this.#eviction.find(digest) !== undefined);
-      if (overBytes <= 0 || cannot) return;
+      if (overBytes <= 0 || cannot || this.#isClosed) return;
       victims = this.#victims(Math.min(overBytes, trimStepBytes));
       if (victims.length === 0) return;
-      this.#removeAll(victims);
+      await this.#removeAll(victims);
+      await pause(trimPauseMs);
     }
   }
 
@@ -206,9 +215,19 @@ export class Space {
     return this.#eviction.victims(needBytes, this.#mustStay);
   }
 
-  #removeAll(victims: readonly Resident[]): void {
-    for (const { digest } of victims) this.#eviction.forget(digest);
-    this.#removals.add(victims);
+  /** In slices: ten thousand victims at once would hold up the event loop. */
+  async #removeAll(victims: readonly Resident[]): Promise<void> {
+    for (let at = 0; at < victims.length; at += sliceSize) {
+      if (at > 0) await new Promise((resolve) => setImmediate(resolve));
+      // Meanwhile somebody may have begun to use one, or removed it.
+      const leaving = victims
+        .slice(at, at + sliceSize)
+        .filter(
+          ({ digest }) => this.#eviction.find(digest) !== undefined && !this.#mustStay(digest),
+        );
+      for (const { digest } of leaving) this.#eviction.forget(digest);
+      this.#removals.add(leaving);
+    }
   }
 
   async #space(): Promise<{ freeBytes: number; totalBytes: number }> {

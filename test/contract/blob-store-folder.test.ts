@@ -3,11 +3,9 @@ import { mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { Digest } from '../../src/oci/digest.ts';
-import { MirrorError } from '../../src/oci/errors.ts';
 import { chunkBytes } from '../../src/store/chunk-cache.ts';
 import { systemDisk, type Disk } from '../../src/store/disk.ts';
 import { makeBlob } from '../kit/images.ts';
-import { until } from '../kit/wait-for.ts';
 import { assertSame, drain, openTestStore, put, take, write } from './test-store.ts';
 
 const kib = 1024;
@@ -17,140 +15,6 @@ function pathOf(digest: Digest): string {
   const [algorithm = '', hex = ''] = digest.split(':');
   return join('blobs', algorithm, hex.slice(0, 2), hex);
 }
-
-describe('the budget', () => {
-  const a = makeBlob('a', 100 * kib);
-  const b = makeBlob('b', 100 * kib);
-  const c = makeBlob('c', 100 * kib);
-  const d = makeBlob('d', 100 * kib);
-
-  test('holds: the least recently used goes, what was just read stays', async () => {
-    await using it = await openTestStore({ budget: { maxBytes: 300 * kib } });
-    for (const blob of [a, b, c]) await put(it.store, blob);
-    await take(it.store, a.digest);
-
-    await put(it.store, d);
-
-    assert.deepEqual(await Promise.all([a, b, c, d].map(({ digest }) => it.store.has(digest))), [
-      true,
-      false,
-      true,
-      true,
-    ]);
-    assert.ok(it.store.usedBytes <= 300 * kib);
-    const evicted = it.observedOf('evicted');
-    assert.deepEqual(
-      evicted.map(({ digest, sizeBytes }) => [digest, sizeBytes]),
-      [[b.digest, 100 * kib]],
-    );
-    assert.ok(!(await it.files()).includes(pathOf(b.digest)));
-  });
-
-  test('passes over what a client reads, down to its last byte', async () => {
-    await using it = await openTestStore({ budget: { maxBytes: 300 * kib } });
-    for (const blob of [a, b, c]) await put(it.store, blob);
-    const stored = await it.store.find(a.digest);
-    assert.ok(stored !== undefined);
-    const reader = stored.read({ start: 0, end: stored.sizeBytes });
-    for (const blob of [b, c]) await take(it.store, blob.digest);
-
-    await put(it.store, d);
-
-    assert.equal(await it.store.has(a.digest), true);
-    assert.equal(await it.store.has(b.digest), false);
-    assertSame(await drain(reader), a.bytes);
-    stored.close();
-  });
-
-  test('is not exceeded: when all is in use, there is no space for more', async () => {
-    await using it = await openTestStore({ budget: { maxBytes: 100 * kib } });
-    await put(it.store, a);
-    const stored = await it.store.find(a.digest);
-    assert.ok(stored !== undefined);
-    const reader = stored.read({ start: 0, end: stored.sizeBytes });
-
-    await assert.rejects(it.store.ingest(b.digest, 100 * kib), { code: 'DISK_FAILED' });
-
-    reader.close();
-    stored.close();
-    await put(it.store, b);
-    assert.equal(await it.store.has(a.digest), false);
-  });
-
-  test('passes over what is pinned, however long ago it was used', async () => {
-    await using it = await openTestStore({ budget: { maxBytes: 300 * kib } });
-    for (const blob of [a, b, c]) await put(it.store, blob);
-    it.store.keepPinned((digest) => digest === a.digest || digest === b.digest);
-
-    await put(it.store, d);
-
-    assert.deepEqual(
-      it.observedOf('evicted').map(({ digest }) => digest),
-      [c.digest],
-    );
-  });
-
-  test('refuses what is larger than all of it, and evicts nothing in vain', async () => {
-    await using it = await openTestStore({ budget: { maxBytes: 300 * kib } });
-    await put(it.store, a);
-
-    await assert.rejects(it.store.ingest(b.digest, 301 * kib), { code: 'DISK_FAILED' });
-
-    assert.equal(await it.store.has(a.digest), true);
-  });
-
-  test('counts what is arriving, and no longer when it has failed', async () => {
-    await using it = await openTestStore({ budget: { maxBytes: 300 * kib } });
-    const arriving = await it.store.ingest(a.digest, 300 * kib);
-
-    await assert.rejects(it.store.ingest(b.digest, 1), { code: 'DISK_FAILED' });
-    await arriving.fail(new MirrorError('CANCELLED', 'nobody waits'));
-
-    await put(it.store, b);
-    assert.equal(it.store.usedBytes, 100 * kib);
-  });
-
-  test('holds for those that begin at the same moment, too', async () => {
-    await using it = await openTestStore({ budget: { maxBytes: 300 * kib } });
-
-    const begun = await Promise.allSettled(
-      [a, b, c, d].map(({ digest }) => it.store.ingest(digest, 100 * kib)),
-    );
-
-    assert.ok(it.store.usedBytes <= 300 * kib, `${it.store.usedBytes / kib} KiB are reserved`);
-    for (const one of begun) {
-      if (one.status === 'fulfilled') await one.value.fail(new MirrorError('CANCELLED', 'done'));
-    }
-  });
-
-  test('leaves the low watermark when it is reached, so that not every blob costs an eviction', async () => {
-    await using it = await openTestStore({ budget: { maxBytes: 300 * kib, lowWatermark: 0.5 } });
-    for (const blob of [a, b, c]) await put(it.store, blob);
-
-    await put(it.store, d);
-    await until('the background is done', () => it.observedOf('evicted').length >= 3);
-
-    assert.deepEqual(
-      it.observedOf('evicted').map(({ digest }) => digest),
-      [a.digest, b.digest, c.digest],
-    );
-  });
-
-  test('keeps free what must stay free on the file system', async () => {
-    let freeBytes = 150 * kib;
-    const disk: Disk = {
-      ...systemDisk,
-      space: () => Promise.resolve({ freeBytes, totalBytes: 1_000 * kib }),
-    };
-    const minFreeBytes = (totalBytes: number): number => totalBytes / 10;
-    await using it = await openTestStore({ disk, budget: { minFreeBytes } });
-
-    await assert.rejects(it.store.ingest(a.digest, 100 * kib), { code: 'DISK_FAILED' });
-    freeBytes = 200 * kib;
-
-    await put(it.store, a);
-  });
-});
 
 describe('a blob that is removed', () => {
   test('is gone, from the disk and the count, and can be removed twice', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir, readlink } from 'node:fs/promises';
 import { test } from 'node:test';
 import { systemDisk, type Disk, type DiskFile } from '../../src/store/disk.ts';
+import type { UnlinkResult } from '../../src/store/unlinking.ts';
 import { get } from '../kit/clients.ts';
 import { makeImage, type Image } from '../kit/images.ts';
 import { startMirror } from '../kit/mirror.ts';
@@ -45,6 +46,15 @@ class FailingDisk implements Disk {
 
   unlink(path: string): Promise<void> {
     return this.#guard('unlink', () => systemDisk.unlink(path));
+  }
+
+  unlinkAll(paths: readonly string[]): Promise<UnlinkResult[]> {
+    const unlink = (path: string): Promise<UnlinkResult> =>
+      this.unlink(path).then(
+        () => undefined,
+        (error: NodeJS.ErrnoException) => error,
+      );
+    return Promise.all(paths.map(unlink));
   }
 
   makeFolder(path: string): Promise<void> {

@@ -12,7 +12,7 @@ const flushEveryMs = 5_000;
 const blobEveryMs = 60_000;
 
 /** Rows of one transaction: some 3 ms of the event loop, then others have their turn. */
-const batchSize = 500;
+const batchSize = 50;
 
 /**
  * When each blob was last used, kept across restarts, and how much was stored. What is used again and
