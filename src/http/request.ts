@@ -130,8 +130,12 @@ function repositoryIn(
   registry: string | undefined,
   upstreams: KnownUpstreams,
 ): Repository {
-  if (registry !== undefined) return repositoryOf(registry, parseRepositoryName(named));
   const slash = named.indexOf('/');
+  if (registry !== undefined) {
+    // BuildKit's mirrors with a path, and containerd's `override_path`, say it twice: ns, and in the name.
+    const isTwice = slash > 0 && canonicalRegistry(named.slice(0, slash)) === registry;
+    return repositoryOf(registry, parseRepositoryName(isTwice ? named.slice(slash + 1) : named));
+  }
   if (slash > 0) {
     const first = named.slice(0, slash);
     const candidate = canonicalRegistry(first);

@@ -54,6 +54,12 @@ describe('what is asked for', () => {
     ['/v2/docker.io/alpine/manifests/v1', 'manifest docker.io/library/alpine v1'],
     ['/v2/registry-1.docker.io/alpine/manifests/v1', 'manifest docker.io/library/alpine v1'],
     ['/v2/localhost:5000/x/manifests/v1', 'manifest localhost:5000/x v1'],
+    // Named twice: BuildKit's mirrors with a path, containerd's override_path.
+    ['/v2/ghcr.io/org/app/manifests/v1?ns=ghcr.io', 'manifest ghcr.io/org/app v1'],
+    ['/v2/docker.io/alpine/manifests/v1?ns=docker.io', 'manifest docker.io/library/alpine v1'],
+    ['/v2/index.docker.io/a/b/manifests/v1?ns=docker.io', 'manifest docker.io/a/b v1'],
+    ['/ghcr.io/v2/ghcr.io/org/app/manifests/v1', 'manifest ghcr.io/org/app v1'],
+    ['/v2/ghcr.io/manifests/v1?ns=ghcr.io', 'manifest ghcr.io/ghcr.io v1'],
     // Once the upstream is named, the rest is the repository there.
     ['/v2/ghcr.io/app/manifests/v1?ns=docker.io', 'manifest docker.io/ghcr.io/app v1'],
     // The other endpoints.
