@@ -38,7 +38,10 @@ export interface Manifest {
 
 /**
  * Reads a manifest. The type comes from the content: `mediaType` when it is there, else the fields
- * (upstreams send `text/plain`, `application/json` and worse as Content-Type).
+ * (upstreams send `text/plain`, `application/json` and worse as Content-Type). One of a type that the
+ * mirror does not know is an artifact, with what it names in the usual fields: registries keep such
+ * ones, and clients that know them ask for them. What is named by another digest algorithm is left out:
+ * it cannot be had through here.
  *
  * @param bytes the exact body, at most `manifestSizeBytesMax`
  * @param contentType what upstream's header said, with or without parameters
@@ -52,9 +55,20 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
   if (document['schemaVersion'] === 1 || 'fsLayers' in document) {
     throw invalid('it is a schema 1 manifest, which every current client refuses');
   }
-  const isIndex = Array.isArray(document['manifests']);
+  // Go writes an empty list as null.
+  const isIndex = Array.isArray(document['manifests']) || document['manifests'] === null;
   const isImage = Array.isArray(document['layers']) || 'config' in document;
   if (isIndex && isImage) throw invalid('it has both «manifests» and «layers» or «config»');
+  const otherType = otherTypeOf(declared, headerType, isIndex || isImage);
+  if (otherType !== undefined) {
+    return {
+      kind: 'artifact',
+      mediaType: otherType,
+      blobs: [document['config'], document['layers'], document['blobs']].flatMap(namedIn),
+      manifests: namedIn(document['manifests']),
+      subject: descriptorOf(document['subject']),
+    };
+  }
 
   if (isIndex) {
     const fallback =
@@ -64,7 +78,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
       kind: 'index',
       mediaType,
       blobs: [],
-      manifests: descriptorsOf(document['manifests']),
+      manifests: descriptorsOf(document['manifests'] ?? []),
       subject: descriptorOf(document['subject']),
     };
   }
@@ -75,12 +89,10 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
       mediaTypes.ociManifest,
       mediaTypes.dockerManifest,
     ]);
-    const config = descriptorOf(document['config']);
-    if (config === undefined) throw invalid('its «config» is not a descriptor');
     return {
       kind: 'image',
       mediaType,
-      blobs: [config, ...descriptorsOf(document['layers'] ?? [])],
+      blobs: [...descriptorsOf([document['config']]), ...descriptorsOf(document['layers'] ?? [])],
       manifests: [],
       subject: descriptorOf(document['subject']),
     };
@@ -128,15 +140,43 @@ function typeOf(
   throw invalid(`its mediaType ${JSON.stringify(declared.slice(0, 100))} contradicts its fields`);
 }
 
+/**
+ * The type of something that is none of the kinds the mirror knows: it declares one of its own, or has
+ * no fields of theirs and a vendor's type in the header. Undefined: it is to be one of them.
+ */
+function otherTypeOf(
+  declared: string | undefined,
+  headerType: string | undefined,
+  hasKnownFields: boolean,
+): string | undefined {
+  const type = declared ?? (hasKnownFields ? undefined : headerType);
+  if (type === undefined || !/^application\/[\w.+-]{1,200}$/i.test(type)) return undefined;
+  if (isKnownType(type)) return undefined;
+  return declared === undefined && !type.startsWith('application/vnd.') ? undefined : type;
+}
+
+export function isKnownType(mediaType: string): boolean {
+  return Object.values<string>(mediaTypes).includes(mediaType);
+}
+
 function descriptorsOf(value: unknown): Descriptor[] {
   if (!Array.isArray(value)) throw invalid('a list of descriptors is not a list');
   if (value.length > descriptorsMax)
     throw invalid(`it names more than ${descriptorsMax} descriptors`);
-  return value.map((item) => {
+  return value.flatMap((item) => {
     const descriptor = descriptorOf(item);
-    if (descriptor === undefined) throw invalid('it names something that is not a descriptor');
-    return descriptor;
+    if (descriptor !== undefined) return [descriptor];
+    if (isOfOtherAlgorithm(item)) return [];
+    throw invalid('it names something that is not a descriptor');
   });
+}
+
+/** The descriptors in a field whose meaning is not known: one, or a list, or something else. */
+function namedIn(value: unknown): Descriptor[] {
+  const items: unknown[] = Array.isArray(value) ? value : [value];
+  if (items.length > descriptorsMax)
+    throw invalid(`it names more than ${descriptorsMax} descriptors`);
+  return items.flatMap((item) => descriptorOf(item) ?? []);
 }
 
 function descriptorOf(value: unknown): Descriptor | undefined {
@@ -147,6 +187,14 @@ function descriptorOf(value: unknown): Descriptor | undefined {
     return undefined;
   }
   return { mediaType: typeof mediaType === 'string' ? mediaType : '', digest: found, size };
+}
+
+/** By the grammar of image-spec, descriptor.md, «Digests», and none of the registered algorithms. */
+function isOfOtherAlgorithm(value: unknown): boolean {
+  const digest = isObject(value) ? value['digest'] : undefined;
+  if (typeof digest !== 'string' || digest.length > 1_000) return false;
+  const algorithm = /^([a-z0-9]+(?:[.+_-][a-z0-9]+)*):[a-zA-Z0-9=_-]+$/.exec(digest)?.[1];
+  return algorithm !== undefined && algorithm !== 'sha256' && algorithm !== 'sha512';
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -20,6 +20,9 @@ function parse(document: unknown, contentType?: string): Manifest {
   return parseManifest(Buffer.from(JSON.stringify(document)), contentType);
 }
 
+const orasArtifact = 'application/vnd.cncf.oras.artifact.manifest.v1+json';
+const ownType = 'application/vnd.example.thing.v1+json';
+
 describe('what a manifest is, is in its content', () => {
   const image = { schemaVersion: 2, config, layers: [layer] };
   const index = { schemaVersion: 2, manifests: [layer] };
@@ -39,6 +42,10 @@ describe('what a manifest is, is in its content', () => {
     ['an empty index', { schemaVersion: 2, manifests: [] }, undefined, ociIndex],
     ['a typed artifact', { mediaType: ociArtifact, blobs: [layer] }, undefined, ociArtifact],
     ['an untyped artifact', { blobs: [layer] }, ociArtifact, ociArtifact],
+    ['an index whose list is null', { schemaVersion: 2, manifests: null }, undefined, ociIndex],
+    ['an artifact of ORAS', { mediaType: orasArtifact, blobs: [layer] }, undefined, orasArtifact],
+    ['one of a type of its own', { ...image, mediaType: ownType }, ociManifest, ownType],
+    ['one whose own type the header says', { schemaVersion: 2, data: 1 }, ownType, ownType],
   ];
   for (const [what, document, header, mediaType] of cases) {
     test(`${what}: ${mediaType}`, () => {
@@ -53,6 +60,22 @@ describe('what a manifest is, is in its content', () => {
     assert.deepEqual(manifest.blobs, [config, layer]);
     assert.deepEqual(manifest.manifests, []);
     assert.deepEqual(manifest.subject, layer);
+  });
+
+  test('one of a type of its own names what its usual fields name', () => {
+    const manifest = parse({ ...image, blobs: [layer, null], mediaType: ownType });
+
+    assert.equal(manifest.kind, 'artifact');
+    assert.deepEqual(manifest.blobs, [config, layer, layer]);
+    assert.deepEqual(manifest.manifests, []);
+  });
+
+  test('what is named by an algorithm that is not known here is left out', () => {
+    const foreign = { ...layer, digest: `blake3:${'a'.repeat(64)}` };
+    const unfit = { ...layer, digest: `sha384:${'a'.repeat(96)}` };
+
+    assert.deepEqual(parse({ ...image, layers: [unfit, layer] }).blobs, [config, layer]);
+    assert.deepEqual(parse({ manifests: [layer, foreign] }).manifests, [layer]);
   });
 
   test('an index names manifests and no blobs', () => {
