@@ -89,7 +89,11 @@ export class Blobs {
       }
       // Already here, or brought for another repository: ours must be allowed to see it.
       const isForeign = fill === undefined || !isSame(fill.repository, repository);
-      if (isForeign && link === undefined) link = await this.#confirm(repository, digest, from);
+      if (isForeign && link === undefined) {
+        // The size of one that arrives comes with it.
+        if (fill === undefined) link = await this.#confirm(repository, digest, from);
+        else await from.upstream.describeBlob(repository.name, digest, {});
+      }
       if (fill === undefined) {
         if (tries < triesMax) continue;
         throw new MirrorError('DISK_FAILED', `${digest} is in the cache and cannot be opened`);
@@ -99,6 +103,16 @@ export class Blobs {
         await fill.opened;
       } catch (error) {
         fill.leave();
+        const isDisputed = isMirrorError(error, 'UPSTREAM_INVALID') && tries === 1;
+        const corrected =
+          isDisputed && link !== undefined
+            ? await this.#correct(link, repository, from).catch(() => undefined)
+            : undefined;
+        if (corrected !== undefined) {
+          link = corrected;
+          await fill.ended;
+          continue;
+        }
         const mayDiffer = isMirrorError(error, 'CANCELLED') || isForeign;
         if (mayDiffer && tries < triesMax && !this.#isClosing) {
           await fill.ended;
@@ -252,19 +266,34 @@ export class Blobs {
   }
 
   /** Asks upstream whether this repository has that blob, and remembers a yes. */
-  async #confirm(
+  async #confirm(repository: Repository, digest: Digest, from: MirroredUpstream): Promise<Link> {
+    const { sizeBytes } = await from.upstream.describeBlob(repository.name, digest, {});
+    const knownBytes = sizeBytes ?? (await this.#storedBytes(digest));
+    if (knownBytes !== undefined) return this.#link(repository, digest, knownBytes);
+    // Upstream never says, so there is nothing for it but to count.
+    const { content } = await this.find(repository, digest, from);
+    content.close();
+    return this.#link(repository, digest, content.sizeBytes);
+  }
+
+  async #storedBytes(digest: Digest): Promise<number | undefined> {
+    const stored = await this.#store.peek(digest);
+    stored?.close();
+    return stored?.sizeBytes;
+  }
+
+  /**
+   * Upstream sends another size than the manifest that named it says: one that errs must not take the
+   * blob from all others. Answers what upstream's second word is, when it is another one.
+   */
+  async #correct(
+    link: Link,
     repository: Repository,
-    digest: Digest,
     { upstream }: MirroredUpstream,
-  ): Promise<Link> {
-    const { sizeBytes } = await upstream.describeBlob(repository.name, digest, {});
-    if (sizeBytes === undefined) {
-      throw new MirrorError(
-        'UPSTREAM_INVALID',
-        `upstream ${repository.registry} does not say how large ${digest} is`,
-      );
-    }
-    return this.#link(repository, digest, sizeBytes);
+  ): Promise<Link | undefined> {
+    const { sizeBytes } = await upstream.describeBlob(repository.name, link.digest, {});
+    if (sizeBytes === undefined || sizeBytes === link.sizeBytes) return undefined;
+    return this.#link(repository, link.digest, sizeBytes);
   }
 
   async #link(repository: Repository, digest: Digest, sizeBytes: number): Promise<Link> {

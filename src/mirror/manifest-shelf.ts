@@ -88,8 +88,10 @@ export class ManifestShelf {
       await this.#store.remove(digest);
       return undefined;
     }
-    const { mediaType } = parseManifest(bytes, contentType);
-    return { descriptor: { digest, mediaType, size: bytes.length }, bytes };
+    const mediaType = findMediaType(bytes, contentType);
+    return mediaType === undefined
+      ? undefined
+      : { descriptor: { digest, mediaType, size: bytes.length }, bytes };
   }
 
   /** Links a manifest, and all that it names, to a repository. */
@@ -152,6 +154,16 @@ export class ManifestShelf {
 export function linkOf(descriptor: Descriptor, kind: Link['kind']): Link {
   const { digest, mediaType, size } = descriptor;
   return { digest, mediaType, sizeBytes: size, kind };
+}
+
+/** Undefined: it is no manifest, but a config or a layer that somebody takes for one. */
+function findMediaType(bytes: Buffer, contentType: string | undefined): string | undefined {
+  try {
+    return parseManifest(bytes, contentType).mediaType;
+  } catch (error) {
+    if (isMirrorError(error, 'UPSTREAM_INVALID')) return undefined;
+    throw error;
+  }
 }
 
 /** The digest of some bytes, by the algorithm of another digest; sha256 without one. */

@@ -3,7 +3,7 @@ import type { Observe } from '../base/events.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
-import { parseManifest, type Manifest } from '../oci/manifest.ts';
+import { isKnownType, parseManifest, type Manifest } from '../oci/manifest.ts';
 import { repositoryKey, type Reference, type Repository } from '../oci/reference.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import type { Names, TagRecord } from '../store/names.ts';
@@ -112,17 +112,11 @@ export class Manifests {
     }
     const held = await this.#shelf.find(repository, reference.digest);
     if (held !== undefined) return { descriptor: held.descriptor, outcome: 'HIT' };
-    const resolved = await from.upstream.resolve(repository.name, reference, {});
-    if (
-      resolved.mediaType !== undefined &&
-      resolved.sizeBytes !== undefined &&
-      resolved.sizeBytes > 0
-    ) {
-      const { mediaType, sizeBytes } = resolved;
-      const descriptor = { digest: reference.digest, mediaType, size: sizeBytes };
-      return { descriptor, outcome: 'MISS' };
-    }
-    return this.#getByDigest(repository, reference.digest, from);
+    const { digest } = reference;
+    const resolved = await from.upstream.resolve(repository.name, { digest }, {});
+    const descriptor = completeDescriptor({ ...resolved, digest: resolved.digest ?? digest });
+    if (descriptor?.digest === digest) return { descriptor, outcome: 'MISS' };
+    return this.#getByDigest(repository, digest, from);
   }
 
   /** What was said of it is asked anew: it was purged, or came here by another way. */
@@ -194,7 +188,9 @@ export class Manifests {
       if (await this.#store.has(digest)) {
         const resolved = await from.upstream.resolve(repository.name, { digest }, {});
         const held =
-          resolved.sizeBytes === undefined ? undefined : await this.#shelf.load(digest, undefined);
+          resolved.sizeBytes === undefined
+            ? undefined
+            : await this.#shelf.load(digest, resolved.mediaType);
         if (held !== undefined) {
           await this.#shelf.link(repository, held);
           return held;
@@ -351,14 +347,9 @@ function descriptorOf({ digest, mediaType, sizeBytes }: TagRecord): Descriptor {
   return { digest, mediaType, size: sizeBytes };
 }
 
+/** What a HEAD says, when that is all there is to know; headers lie more often than manifests do. */
 function completeDescriptor({ digest, mediaType, sizeBytes }: Resolved): Descriptor | undefined {
-  if (
-    digest === undefined ||
-    mediaType === undefined ||
-    !mediaType.startsWith('application/vnd.')
-  ) {
-    return undefined;
-  }
+  if (digest === undefined || mediaType === undefined || !isKnownType(mediaType)) return undefined;
   return sizeBytes === undefined || sizeBytes === 0
     ? undefined
     : { digest, mediaType, size: sizeBytes };

@@ -342,9 +342,11 @@ class KeyvLinks implements LinkStore {
   }
 }
 
-/** Whether what is kept says all that a new link would. */
+/** Whether what is kept says all that a new link would; of two sizes the newer one is believed. */
 function holds(kept: Link | undefined, link: Link): boolean {
-  return kept !== undefined && (kept.kind === 'manifest' || kept.kind === link.kind);
+  if (kept === undefined) return false;
+  if (kept.kind !== link.kind) return kept.kind === 'manifest';
+  return kept.sizeBytes === link.sizeBytes;
 }
 
 /**
