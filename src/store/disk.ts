@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { promisify } from 'node:util';
-import { unlinkAll, type UnlinkResult } from './unlinking.ts';
+import { Unlinking, type UnlinkResult } from './unlinking.ts';
 
 /**
  * The file calls that the store makes, as a value: tests put a decorator around it that fails the
@@ -46,6 +46,8 @@ const openBits = { r: O_RDONLY, 'r+': O_RDWR, 'wx+': O_RDWR | O_CREAT | O_EXCL }
 const fileMode = 0o600;
 const folderMode = 0o700;
 
+const unlinking = new Unlinking();
+
 export const systemDisk: Disk = {
   async open(path, flags) {
     // No symlink planted in the cache folder is ever followed.
@@ -61,7 +63,7 @@ export const systemDisk: Disk = {
   },
   rename: (from, to) => fs.promises.rename(from, to),
   unlink: (path) => fs.promises.unlink(path),
-  unlinkAll,
+  unlinkAll: (paths) => unlinking.unlinkAll(paths),
   async makeFolder(path) {
     await fs.promises.mkdir(path, { recursive: true, mode: folderMode });
   },

@@ -21,55 +21,44 @@ interface Pending {
   readonly resolve: (results: UnlinkResult[]) => void;
 }
 
-let thread: UnlinkThread | undefined;
-
 /**
- * Unlinks each path, whatever becomes of the others; answers what each met. Many go in one piece on a
- * thread of their own: ext4 needs 5 µs for a small file, a call through Node's threads another 25.
+ * Unlinks many files in one piece, on a thread that runs while there are some: ext4 needs 5 µs for a
+ * small file, a call through Node's threads another 25. It keeps no process from ending.
  */
-export async function unlinkAll(paths: readonly string[]): Promise<readonly UnlinkResult[]> {
-  if (paths.length > fewPaths) {
-    thread ??= new UnlinkThread();
-    return thread.unlinkAll(paths);
-  }
-  const results: UnlinkResult[] = [];
-  for (const path of paths) results.push(await unlinkOne(path));
-  return results;
-}
-
-async function unlinkOne(path: string): Promise<UnlinkResult> {
-  try {
-    await unlink(path);
-    return undefined;
-  } catch (error) {
-    return error as NodeJS.ErrnoException;
-  }
-}
-
-class UnlinkThread {
-  readonly #worker: Worker;
+export class Unlinking {
   /** In the order in which the thread answers. */
   readonly #pending: Pending[] = [];
-  readonly #idle: NodeJS.Timeout;
+  #worker: Worker | undefined;
+  #idle: NodeJS.Timeout | undefined;
 
-  constructor() {
-    // The published package is compiled; a checkout runs from source.
-    const file = import.meta.url.endsWith('.ts') ? './unlink-worker.ts' : './unlink-worker.js';
-    this.#worker = new Worker(new URL(file, import.meta.url), {
-      resourceLimits: { maxYoungGenerationSizeMb: youngMib },
-    });
-    this.#worker.on('message', (reply: UnlinkReply) => this.#answer(reply));
-    this.#worker.on('error', (error: Error) => this.#end(error));
-    this.#worker.on('exit', () => this.#end(new Error('the thread that unlinks has ended')));
-    this.#idle = setTimeout(() => this.#rest(), idleMs).unref();
+  /** Unlinks each path, whatever becomes of the others; answers what each met. */
+  async unlinkAll(paths: readonly string[]): Promise<readonly UnlinkResult[]> {
+    if (paths.length > fewPaths) return this.#inOnePiece(paths);
+    const results: UnlinkResult[] = [];
+    for (const path of paths) results.push(await unlinkOne(path));
+    return results;
   }
 
-  unlinkAll(paths: readonly string[]): Promise<UnlinkResult[]> {
+  #inOnePiece(paths: readonly string[]): Promise<UnlinkResult[]> {
     const { promise, resolve } = Promise.withResolvers<UnlinkResult[]>();
+    clearTimeout(this.#idle);
+    this.#worker ??= this.#start();
     this.#pending.push({ paths, resolve });
     this.#worker.ref();
     this.#worker.postMessage(paths);
     return promise;
+  }
+
+  #start(): Worker {
+    // The published package is compiled; a checkout runs from source.
+    const file = import.meta.url.endsWith('.ts') ? './unlink-worker.ts' : './unlink-worker.js';
+    const worker = new Worker(new URL(file, import.meta.url), {
+      resourceLimits: { maxYoungGenerationSizeMb: youngMib },
+    });
+    worker.on('message', (reply: UnlinkReply) => this.#answer(reply));
+    worker.on('error', (error: Error) => this.#lost(worker, error));
+    worker.on('exit', () => this.#lost(worker, new Error('the thread that unlinks has ended')));
+    return worker;
   }
 
   #answer(reply: UnlinkReply): void {
@@ -80,20 +69,27 @@ class UnlinkThread {
     }
     resolve(results);
     if (this.#pending.length > 0) return;
-    this.#worker.unref();
-    this.#idle.refresh();
-  }
-
-  #rest(): void {
-    if (this.#pending.length > 0) return;
-    thread = undefined;
-    void this.#worker.terminate();
+    this.#worker?.unref();
+    this.#idle = setTimeout(() => {
+      void this.#worker?.terminate();
+      this.#worker = undefined;
+    }, idleMs).unref();
   }
 
   /** What was not answered may be there still. */
-  #end(error: Error): void {
-    if (thread === this) thread = undefined;
-    clearTimeout(this.#idle);
+  #lost(worker: Worker, error: Error): void {
+    // One that was told to end has been replaced already, or has nobody waiting.
+    if (this.#worker !== worker) return;
+    this.#worker = undefined;
     for (const { paths, resolve } of this.#pending.splice(0)) resolve(paths.map(() => error));
+  }
+}
+
+async function unlinkOne(path: string): Promise<UnlinkResult> {
+  try {
+    await unlink(path);
+    return undefined;
+  } catch (error) {
+    return error as NodeJS.ErrnoException;
   }
 }
