@@ -11,7 +11,8 @@ import type { Link, LinkStore } from '../store/names.ts';
 import type { FillProgress } from './fill-parts.ts';
 import { Fill } from './fill.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
-import { passThrough, steadfast } from './pass-through.ts';
+import { passThrough, steadfast, type Source } from './pass-through.ts';
+import { Suspects } from './suspects.ts';
 
 export interface BlobAnswer {
   /** Close it when done. */
@@ -44,6 +45,7 @@ export class Blobs {
   readonly #observe: Observe;
   readonly #flying = new Map<Digest, Promise<Fill | undefined>>();
   readonly #fills = new Set<Fill>();
+  readonly #suspects = new Suspects();
   readonly #ahead: { repository: Repository; from: MirroredUpstream; blob: Descriptor }[] = [];
   #aheadRunning = 0;
   #isClosing = false;
@@ -67,15 +69,13 @@ export class Blobs {
     from: MirroredUpstream,
     isAgain: boolean = false,
   ): Promise<BlobAnswer> {
-    const reopen = isAgain
-      ? (): Promise<undefined> => Promise.resolve(undefined)
-      : (): Promise<StoredBlob | undefined> => this.#fetchAnew(repository, digest, from);
+    const reopen = isAgain ? nowhere : () => this.#fetchAnew(repository, digest, from);
     let link = await this.#links.find(repository, digest);
     for (let tries = 1; ; tries += 1) {
       if (link !== undefined) {
         const stored = await this.#store.find(digest);
         if (stored !== undefined) {
-          const content = steadfast(stored, from, repository.name, reopen);
+          const content = steadfast(stored, this.#sourceOf(repository, from), reopen);
           return { content, outcome: 'HIT' };
         }
       }
@@ -123,7 +123,7 @@ export class Blobs {
       const content = fill.content();
       if (link === undefined) await this.#link(repository, digest, content.sizeBytes);
       return {
-        content: steadfast(content, from, repository.name, () => Promise.resolve(undefined)),
+        content: steadfast(content, this.#sourceOf(repository, from), nowhere),
         outcome: isFlying ? 'JOINED' : 'MISS',
       };
     }
@@ -252,6 +252,7 @@ export class Blobs {
         clock: this.#clock,
         observe: this.#observe,
         reason,
+        suspects: this.#suspects,
       });
       this.#fills.add(fill);
       void fill.ended.then(() => {
@@ -325,9 +326,18 @@ export class Blobs {
     if (!isMirrorError(error, 'DISK_FAILED') || fill.announcedBytes === undefined) throw error;
     const key = { digest: fill.digest, repository: `${repository.registry}/${repository.name}` };
     this.#observe({ kind: 'fill-uncached', ...key, message: error.message });
-    const content = passThrough(from, repository.name, fill.digest, fill.announcedBytes);
-    return { content, outcome: 'MISS' };
+    const source = this.#sourceOf(repository, from);
+    const { digest, announcedBytes: sizeBytes } = fill;
+    return { content: passThrough({ ...source, digest, sizeBytes }), outcome: 'MISS' };
   }
+
+  #sourceOf({ name }: Repository, from: MirroredUpstream): Omit<Source, 'digest' | 'sizeBytes'> {
+    return { from, name, suspects: this.#suspects };
+  }
+}
+
+function nowhere(): Promise<undefined> {
+  return Promise.resolve(undefined);
 }
 
 function isSame(a: Repository, b: Repository): boolean {

@@ -13,7 +13,9 @@ import { chunkBytes } from '../store/chunk-cache.ts';
 import type { Ingest } from '../store/ingest.ts';
 import type { BlobBody, Upstream } from '../upstream/upstream.ts';
 import type { LanePace } from './lane.ts';
+import { digestOf } from './manifest-shelf.ts';
 import { Segments } from './segments.ts';
+import type { Suspects } from './suspects.ts';
 
 /** What an upstream's settings say about fills. Bytes, bytes a second, milliseconds. */
 export interface FillPolicy extends LanePace {
@@ -37,6 +39,7 @@ export interface FillParts {
   readonly observe: Observe;
   /** Who asked first, if nobody joins. */
   readonly reason: Priority;
+  readonly suspects: Suspects;
 }
 
 /** A fill under way. Bytes; milliseconds. */
@@ -56,12 +59,17 @@ export interface FillProgress {
 }
 
 /** The content of a fill as it grows. @param leave called by the first `close` */
-export function growingContent(digest: Digest, ingest: Ingest, leave: () => void): StoredBlob {
+export function growingContent(
+  digest: Digest,
+  ingest: Ingest,
+  suspects: Suspects,
+  leave: () => void,
+): StoredBlob {
   let isOpen = true;
   return {
     digest,
     sizeBytes: ingest.sizeBytes,
-    read: (range: ByteRange): Reader => ingest.read(range),
+    read: (range: ByteRange): Reader => ingest.read(range, suspects.has(digest)),
     close: () => {
       if (isOpen) leave();
       isOpen = false;
@@ -69,17 +77,32 @@ export function growingContent(digest: Digest, ingest: Ingest, leave: () => void
   };
 }
 
-/** @throws MirrorError UPSTREAM_INVALID when upstream announces another size than is known */
+/**
+ * @throws MirrorError UPSTREAM_INVALID when upstream announces another size than is known, or nothing
+ *   for what is something
+ */
 export function needSize(
   { body, sizeBytes }: BlobBody,
   digest: Digest,
   knownBytes: number | undefined,
 ): void {
-  if (knownBytes === undefined || sizeBytes === undefined || sizeBytes === knownBytes) return;
+  if (sizeBytes === undefined) return;
+  const isRight = sizeBytes === (knownBytes ?? sizeBytes);
+  if (isRight && (sizeBytes > 0 || digestOf(nothing, digest) === digest)) return;
   body.destroy();
   throw new MirrorError(
     'UPSTREAM_INVALID',
-    `upstream announces ${sizeBytes} bytes for ${digest}; it has ${knownBytes}`,
+    `upstream announces ${sizeBytes} bytes for ${digest}; it has ${knownBytes ?? 'some'}`,
+  );
+}
+
+const nothing = new Uint8Array();
+
+/** Calls when it is known how much there is to read; that it is nothing, only the digest can say. */
+export function onSize(ingest: Ingest, call: () => void): void {
+  ingest.sizeKnown.then(
+    (sizeBytes) => sizeBytes > 0 && call(),
+    () => {},
   );
 }
 

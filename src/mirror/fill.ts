@@ -10,7 +10,7 @@ import type { BlobBody } from '../upstream/upstream.ts';
 import { FillAudience } from './fill-audience.ts';
 import { isProgress, isTooFarAhead, isWorthEnding, paysToWiden } from './fill-decisions.ts';
 import type { FillParts, FillProgress } from './fill-parts.ts';
-import { bodyFrom, growingContent, needSize, segmentsOf } from './fill-parts.ts';
+import { bodyFrom, growingContent, needSize, onSize, segmentsOf } from './fill-parts.ts';
 import { Lane } from './lane.ts';
 import { afterFailure, asUpstreamError, pause } from './retry.ts';
 import type { Segment, Segments } from './segments.ts';
@@ -101,7 +101,7 @@ export class Fill {
   content(): StoredBlob {
     const ingest = this.#ingest;
     if (ingest === undefined) throw new Error('the fill is not open yet');
-    return growingContent(this.digest, ingest, () => this.leave());
+    return growingContent(this.digest, ingest, this.#parts.suspects, () => this.leave());
   }
 
   /** Why it failed; undefined while it runs and when it is committed. */
@@ -131,9 +131,10 @@ export class Fill {
     } catch (error) {
       this.#failure ??= error;
       this.#abort.abort(error);
+      const code = isMirrorError(error) ? error.code : 'BUG';
+      if (code === 'CONTENT_CORRUPT') this.#parts.suspects.add(digest);
       this.#open.reject(error);
       await this.#ingest?.fail(error);
-      const code = isMirrorError(error) ? error.code : 'BUG';
       const message = error instanceof Error ? error.message : String(error);
       observe({ kind: 'fill-failed', ...this.#outcome(), code, message });
       if (code === 'BUG') observe({ kind: 'bug', where: 'fill', error });
@@ -149,6 +150,7 @@ export class Fill {
       await this.#idle.promise;
       if (this.#failure !== undefined) throw this.#failure;
       await ingest.complete();
+      this.#open.resolve();
       await ingest.committed;
       return ingest;
     } finally {
@@ -201,10 +203,7 @@ export class Fill {
     this.#segments = segmentsOf(ingest, sizeBytes, policy);
     this.#refusesRanges = sizeBytes === undefined;
     ingest.onWaiting = (position) => this.#demand(position);
-    void ingest.sizeKnown.then(
-      () => this.#open.resolve(),
-      () => {},
-    );
+    onSize(ingest, () => this.#open.resolve());
     if (sizeBytes === 0) {
       body.body.destroy();
       this.#idle.resolve();

@@ -7,24 +7,31 @@ import type { Lease, Reader } from '../base/reader.ts';
 import type { BlobBody } from '../upstream/upstream.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
 import { afterFailure, asUpstreamError, pause } from './retry.ts';
+import type { Suspects } from './suspects.ts';
 
 /** What is withheld of a whole body until its digest is known to be right. */
 const heldBackBytes = 4096;
+
+/** Of whom a blob is read, and what is known of it. */
+export interface Source {
+  readonly from: MirroredUpstream;
+  /** Of the repository, there. */
+  readonly name: string;
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  readonly suspects: Suspects;
+}
 
 /**
  * A blob straight from upstream, uncached: for when the disk cannot take it. A cache that cannot
  * cache is still a proxy. Each reader costs a transfer of its own.
  */
-export function passThrough(
-  from: MirroredUpstream,
-  name: string,
-  digest: Digest,
-  sizeBytes: number,
-): StoredBlob {
+export function passThrough(source: Source): StoredBlob {
+  const { digest, sizeBytes } = source;
   return {
     digest,
     sizeBytes,
-    read: (range) => new PassThroughReader(from, name, digest, sizeBytes, range),
+    read: (range) => new PassThroughReader(source, range),
     close: () => {},
   };
 }
@@ -35,15 +42,14 @@ export function passThrough(
  */
 export function steadfast(
   content: StoredBlob,
-  from: MirroredUpstream,
-  name: string,
+  source: Omit<Source, 'digest' | 'sizeBytes'>,
   reopen: () => Promise<StoredBlob | undefined>,
 ): StoredBlob {
   const { digest, sizeBytes } = content;
   const goOn = async (rest: ByteRange, isWhole: boolean): Promise<Reader> => {
     const again = await reopen();
     if (again !== undefined) return rereading(again, rest, isWhole);
-    return new PassThroughReader(from, name, digest, sizeBytes, rest, isWhole);
+    return new PassThroughReader({ ...source, digest, sizeBytes }, rest, isWhole);
   };
   return {
     digest,
@@ -126,14 +132,12 @@ class SteadfastReader implements Reader {
 }
 
 /**
- * Reads from upstream. When the client will hold the whole (it began at 0), everything is hashed, from
- * byte 0 even if the client has the beginning already: the last bytes go out only when it is right.
+ * Reads from upstream. When the client will hold the whole (it began at 0, or may have been cut off
+ * from wrong bytes), everything is hashed, from byte 0 even if the client has the beginning already: the
+ * last bytes go out only when it is right.
  */
 class PassThroughReader implements Reader {
-  readonly #from: MirroredUpstream;
-  readonly #name: string;
-  readonly #digest: Digest;
-  readonly #sizeBytes: number;
+  readonly #source: Source;
   readonly #range: ByteRange;
   readonly #abort = new AbortController();
   /** Of the whole; undefined for a part, which completes nothing. */
@@ -145,21 +149,13 @@ class PassThroughReader implements Reader {
   #pending: Buffer = Buffer.alloc(0);
   #attempts = 0;
 
-  constructor(
-    from: MirroredUpstream,
-    name: string,
-    digest: Digest,
-    sizeBytes: number,
-    range: ByteRange,
-    isWhole: boolean = range.start === 0,
-  ) {
-    this.#from = from;
-    this.#name = name;
-    this.#digest = digest;
-    this.#sizeBytes = sizeBytes;
+  constructor(source: Source, range: ByteRange, isWhole: boolean = range.start === 0) {
+    this.#source = source;
     this.#range = range;
-    this.#hash = isWhole && range.end === sizeBytes ? createHash(algorithmOf(digest)) : undefined;
-    this.#position = this.#hash === undefined ? range.start : 0;
+    const { digest, sizeBytes, suspects } = source;
+    const completes = range.end === sizeBytes && (isWhole || suspects.has(digest));
+    this.#hash = completes ? createHash(algorithmOf(digest)) : undefined;
+    this.#position = completes ? 0 : range.start;
   }
 
   async next(): Promise<Lease | undefined> {
@@ -200,31 +196,41 @@ class PassThroughReader implements Reader {
     }
     this.#attempts = 0;
     this.#take(chunk);
-    const { bandwidth } = this.#from.fill;
+    const { bandwidth } = this.#source.from.fill;
     await bandwidth?.take(chunk.length, () => 'client', this.#abort.signal);
   }
 
   async #nextChunk(): Promise<Buffer | undefined> {
     if (this.#chunks === undefined) {
       const { start, end } = { start: this.#position, end: this.#range.end };
-      const isWhole = start === 0 && end === this.#sizeBytes;
-      this.#body = await this.#from.upstream.fetchBlob(
-        this.#name,
-        this.#digest,
-        isWhole ? undefined : { start, end },
-        { signal: this.#abort.signal },
-      );
+      const { from, name, digest, sizeBytes } = this.#source;
+      const isWhole = start === 0 && end === sizeBytes;
+      const { signal } = this.#abort;
+      const wanted = isWhole ? undefined : { start, end };
+      this.#body = await from.upstream.fetchBlob(name, digest, wanted, { signal });
       this.#chunks = (this.#body.body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
       // An upstream that ignores the range sends what came before once more.
       for (let skip = start - this.#body.start; skip > 0;) {
-        const { value, done } = await this.#chunks.next();
-        if (done === true) return undefined;
-        if (value.length > skip) return value.subarray(skip);
-        skip -= value.length;
+        const chunk = await this.#nextOfBody(this.#chunks);
+        if (chunk === undefined || chunk.length > skip) return chunk?.subarray(skip);
+        skip -= chunk.length;
       }
     }
-    const { value, done } = await this.#chunks.next();
-    return done === true ? undefined : value;
+    return this.#nextOfBody(this.#chunks);
+  }
+
+  /** Silence ends it; how much a slow client takes is no fault of upstream, so only this wait counts. */
+  async #nextOfBody(chunks: AsyncIterator<Buffer>): Promise<Buffer | undefined> {
+    const { idleTimeoutMs } = this.#source.from.fill;
+    const timer = setTimeout(() => {
+      this.#body?.body.destroy(new Error(`upstream sent nothing for ${idleTimeoutMs} ms`));
+    }, idleTimeoutMs);
+    try {
+      const { value, done } = await chunks.next();
+      return done === true ? undefined : value;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #take(chunk: Buffer): void {
@@ -235,10 +241,12 @@ class PassThroughReader implements Reader {
     if (from < wanted.length) this.#pending = Buffer.concat([this.#pending, wanted.subarray(from)]);
     if (this.#position < this.#range.end) return;
     this.#body?.body.destroy();
-    if (this.#hash === undefined || this.#hash.digest('hex') === encodedOf(this.#digest)) return;
+    const { digest, suspects } = this.#source;
+    if (this.#hash === undefined || this.#hash.digest('hex') === encodedOf(digest)) return;
+    suspects.add(digest);
     throw new MirrorError(
       'CONTENT_CORRUPT',
-      `the content that upstream sent for ${this.#digest} is wrong`,
+      `the content that upstream sent for ${digest} is wrong`,
     );
   }
 }

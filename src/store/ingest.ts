@@ -145,10 +145,12 @@ export class Ingest implements Content {
     });
   }
 
-  read(range: ByteRange): Reader {
+  /** @param mayComplete somebody may have the beginning, for all that it is not here */
+  read(range: ByteRange, mayComplete: boolean = false): Reader {
     // A body that begins at 0, or goes on where an earlier one was cut, may complete the whole: its
     // last bytes wait for the digest. A part from the middle of a cold blob completes nothing.
-    const completes = range.end === this.sizeBytes && this.#filled.covers(0, range.start);
+    const hasBeginning = mayComplete || this.#filled.covers(0, range.start);
+    const completes = range.end === this.sizeBytes && hasBeginning;
     return new IngestReader(this.#open, range, (position, seat) =>
       this.#lease(position, range, completes, seat),
     );

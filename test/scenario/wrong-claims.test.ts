@@ -3,9 +3,10 @@ import { rm } from 'node:fs/promises';
 import { describe, test } from 'node:test';
 import { mediaTypes } from '../../src/oci/manifest.ts';
 import { get, type Answer } from '../kit/clients.ts';
+import type { Rule } from '../kit/faults.ts';
 import { descriptorOf, makeBlob, makeImage, pieceOf, type Piece } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
-import { startScriptedRegistry } from '../kit/scripted-registry.ts';
+import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
 import { storedFiles } from '../kit/store-folder.ts';
 
 /** What headers and manifests say is no more than a claim; what a client gets goes by the content. */
@@ -178,4 +179,91 @@ describe('an upstream that never says how large a blob is', () => {
     assert.equal(refused.status, 404);
     assert.equal(upstream.count({ method: 'GET', repository: 'library/app' }), 1);
   });
+});
+
+describe('upstream that sends nothing for what is something', () => {
+  const announced: Rule = { do: { status: 200, body: '' } };
+  const chunked: Rule = { do: { status: 200, body: '', noContentLength: true } };
+  for (const [how, rule] of Object.entries({ announced, chunked })) {
+    test(`is not passed on as a whole blob, ${how}`, async () => {
+      const when = { kind: 'blob' as const };
+      await using upstream = await startScriptedRegistry({ rules: [{ when, ...rule }] });
+      await using mirror = await startMirror({ upstream });
+      upstream.addBlob('library/app', layer);
+      const url = `${mirror.url}/v2/library/app/blobs/${layer.digest}`;
+
+      const refused = await get(url);
+      upstream.clearScript();
+      const right = await get(url);
+
+      assert.ok(refused.status !== 200 || !refused.complete, `it answered ${refused.status}`);
+      assert.equal(right.digest, layer.digest);
+    });
+  }
+});
+
+describe('a client that was cut off from wrong bytes', () => {
+  const large = makeBlob('large', 2_000_000);
+  const flip: Rule = { when: { kind: 'blob', method: 'GET' }, do: { flipByteAt: 1_000 } };
+
+  /** Cut near the end, it asks for the rest; the upstream sends the same wrong bytes again. */
+  async function resume(mirror: TestMirror, upstream: ScriptedRegistry): Promise<Answer> {
+    upstream.addBlob('library/app', large);
+    const url = `${mirror.url}/v2/library/app/blobs/${large.digest}`;
+    const cut = await get(url);
+    assert.equal(cut.complete, false);
+    assert.ok(cut.bodyBytes > 0);
+    return get(url, { headers: { range: `bytes=${cut.bodyBytes}-` } });
+  }
+
+  test('does not get the end of them by asking for the rest', async () => {
+    await using upstream = await startScriptedRegistry({ rules: [flip] });
+    await using mirror = await startMirror({ upstream });
+
+    const rest = await resume(mirror, upstream);
+
+    assert.ok(rest.status !== 206 || !rest.complete, `it answered ${rest.status}`);
+  });
+
+  test('does not get it past a disk that takes nothing, either', async () => {
+    await using upstream = await startScriptedRegistry({ rules: [flip] });
+    await using mirror = await startMirror({
+      upstream,
+      config: { storage: { maxSize: '1MiB' } },
+    });
+
+    const rest = await resume(mirror, upstream);
+
+    assert.ok(rest.status !== 206 || !rest.complete, `it answered ${rest.status}`);
+  });
+
+  test('gets the rest as soon as upstream sends it right', async () => {
+    await using upstream = await startScriptedRegistry({ rules: [{ ...flip, times: 1 }] });
+    await using mirror = await startMirror({ upstream });
+
+    const rest = await resume(mirror, upstream);
+
+    assert.equal(rest.status, 206);
+    assert.equal(rest.complete, true);
+  });
+});
+
+test('what passes through and falls silent is broken off and gone on with', async () => {
+  const large = makeBlob('silent', 2_000_000);
+  const never = new Promise<never>(() => {});
+  const stall = { afterBytes: 1_000_000, until: never };
+  await using upstream = await startScriptedRegistry({
+    rules: [{ when: { kind: 'blob' }, times: 1, do: { stall } }],
+  });
+  await using mirror = await startMirror({
+    upstream,
+    settings: { timeouts: { idle: '1s' } },
+    config: { storage: { maxSize: '1MiB' } },
+  });
+  upstream.addBlob('library/app', large);
+
+  const { digest } = await get(`${mirror.url}/v2/library/app/blobs/${large.digest}`);
+
+  assert.equal(digest, large.digest);
+  assert.equal(mirror.observedOf('fill-uncached').length, 1);
 });
