@@ -5,11 +5,12 @@ import { untilAborted } from '../base/until-aborted.ts';
 import { blobMediaType, type Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
-import type { Repository } from '../oci/reference.ts';
+import { repositoryKey, type Repository } from '../oci/reference.ts';
 import type { BlobStore, StoredBlob } from '../store/blob-store.ts';
 import type { Link, LinkStore } from '../store/names.ts';
 import type { FillProgress } from './fill-parts.ts';
 import { Fill } from './fill.ts';
+import { Flights } from './flights.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
 import { passThrough, steadfast, type Source } from './pass-through.ts';
 import { Suspects } from './suspects.ts';
@@ -46,6 +47,7 @@ export class Blobs {
   readonly #flying = new Map<Digest, Promise<Fill | undefined>>();
   readonly #fills = new Set<Fill>();
   readonly #suspects = new Suspects();
+  readonly #asking = new Flights<{ sizeBytes: number | undefined }>();
   readonly #ahead: { repository: Repository; from: MirroredUpstream; blob: Descriptor }[] = [];
   #aheadRunning = 0;
   #isClosing = false;
@@ -92,7 +94,7 @@ export class Blobs {
       if (isForeign && link === undefined) {
         // The size of one that arrives comes with it.
         if (fill === undefined) link = await this.#confirm(repository, digest, from);
-        else await from.upstream.describeBlob(repository.name, digest, {});
+        else await this.#ask(repository, digest, from);
       }
       if (fill === undefined) {
         if (tries < triesMax) continue;
@@ -268,13 +270,23 @@ export class Blobs {
 
   /** Asks upstream whether this repository has that blob, and remembers a yes. */
   async #confirm(repository: Repository, digest: Digest, from: MirroredUpstream): Promise<Link> {
-    const { sizeBytes } = await from.upstream.describeBlob(repository.name, digest, {});
+    const { sizeBytes } = await this.#ask(repository, digest, from);
     const knownBytes = sizeBytes ?? (await this.#storedBytes(digest));
     if (knownBytes !== undefined) return this.#link(repository, digest, knownBytes);
     // Upstream never says, so there is nothing for it but to count.
     const { content } = await this.find(repository, digest, from);
     content.close();
     return this.#link(repository, digest, content.sizeBytes);
+  }
+
+  /** Whether upstream has it, and how large it is: one question for all who ask together. */
+  #ask(
+    repository: Repository,
+    digest: Digest,
+    { upstream }: MirroredUpstream,
+  ): Promise<{ sizeBytes: number | undefined }> {
+    const key = `${repositoryKey(repository)}@${digest}`;
+    return this.#asking.share(key, () => upstream.describeBlob(repository.name, digest, {})).result;
   }
 
   async #storedBytes(digest: Digest): Promise<number | undefined> {
@@ -290,9 +302,9 @@ export class Blobs {
   async #correct(
     link: Link,
     repository: Repository,
-    { upstream }: MirroredUpstream,
+    from: MirroredUpstream,
   ): Promise<Link | undefined> {
-    const { sizeBytes } = await upstream.describeBlob(repository.name, link.digest, {});
+    const { sizeBytes } = await this.#ask(repository, link.digest, from);
     if (sizeBytes === undefined || sizeBytes === link.sizeBytes) return undefined;
     return this.#link(repository, link.digest, sizeBytes);
   }

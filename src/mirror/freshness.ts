@@ -42,7 +42,8 @@ export function afterAskFailed(
     case 'denied':
       return policy.onDenied === 'deny' ? 'refuse' : 'warn';
     case 'failed':
-      return age.wallAgeMs <= policy.maxStaleMs ? 'warn' : 'refuse';
+      // A clock that is set anew makes nothing older that this process has seen confirmed.
+      return (age.sinceCheckMs ?? age.wallAgeMs) <= policy.maxStaleMs ? 'warn' : 'refuse';
   }
 }
 

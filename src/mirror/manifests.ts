@@ -113,10 +113,14 @@ export class Manifests {
     const held = await this.#shelf.find(repository, reference.digest);
     if (held !== undefined) return { descriptor: held.descriptor, outcome: 'HIT' };
     const { digest } = reference;
-    const resolved = await from.upstream.resolve(repository.name, { digest }, {});
-    const descriptor = completeDescriptor({ ...resolved, digest: resolved.digest ?? digest });
-    if (descriptor?.digest === digest) return { descriptor, outcome: 'MISS' };
-    return this.#getByDigest(repository, digest, from);
+    const key = `${repositoryKey(repository)}@${digest}`;
+    const { result, joined } = this.#asking.share(key, async () => {
+      const resolved = await from.upstream.resolve(repository.name, { digest }, {});
+      const descriptor = completeDescriptor({ ...resolved, digest: resolved.digest ?? digest });
+      if (descriptor?.digest === digest) return { descriptor, outcome: 'MISS' };
+      return this.#getByDigest(repository, digest, from);
+    });
+    return asJoined(await result, joined);
   }
 
   /** What was said of it is asked anew: it was purged, or came here by another way. */
@@ -218,8 +222,7 @@ export class Manifests {
         ? this.#fetchTag(repository, tag, from)
         : this.#resolveTag(repository, tag, from);
     });
-    const answer = await result;
-    return joined && answer.outcome === 'MISS' ? { ...answer, outcome: 'JOINED' } : answer;
+    return asJoined(await result, joined);
   }
 
   async #revalidate(
@@ -229,40 +232,35 @@ export class Manifests {
     from: MirroredUpstream,
   ): Promise<ManifestAnswer> {
     try {
-      const resolved = await this.#resolveSoon(repository, tag, known, from);
-      const { digest, rejected } = known.record;
-      if (resolved.digest === digest || (rejected !== undefined && resolved.digest === rejected)) {
-        await this.#tags.seen(repository, tag, descriptorOf(known.record));
-        return { descriptor: descriptorOf(known.record), outcome: 'REVALIDATED' };
-      }
-      if (resolved.digest === undefined) return await this.#fetchTag(repository, tag, from);
-      const held = await this.#byDigest(repository, resolved.digest, from);
-      await this.#tags.seen(repository, tag, held.descriptor);
-      return { descriptor: held.descriptor, outcome: 'MISS' };
+      return await this.#patience.ask({
+        registry: repository.registry,
+        key: `${repository.name}:${tag}`,
+        isDown: from.upstream.isDown,
+        budgetMs: from.revalidateTimeoutMs,
+        ask: () => this.#renew(repository, tag, known, from),
+      });
     } catch (error) {
       return await this.#staleOrThrow(repository, tag, known, from, error);
     }
   }
 
-  /** Where the tag points now, if upstream says it soon. */
-  #resolveSoon(
+  /** Asks where the tag points now, and fetches that when it is something else. */
+  async #renew(
     repository: Repository,
     tag: string,
     known: KnownTag,
-    { upstream, revalidateTimeoutMs }: MirroredUpstream,
-  ): Promise<Resolved> {
-    return this.#patience.ask({
-      registry: repository.registry,
-      key: `${repository.name}:${tag}`,
-      isDown: upstream.isDown,
-      budgetMs: revalidateTimeoutMs,
-      ask: () => upstream.resolve(repository.name, { tag }, {}),
-      onLate: async ({ digest }) => {
-        // One that has moved is for the next to fetch.
-        if (digest !== known.record.digest) return;
-        await this.#tags.seen(repository, tag, descriptorOf(known.record));
-      },
-    });
+    from: MirroredUpstream,
+  ): Promise<ManifestAnswer> {
+    const resolved = await from.upstream.resolve(repository.name, { tag }, {});
+    const { digest, rejected } = known.record;
+    if (resolved.digest === digest || (rejected !== undefined && resolved.digest === rejected)) {
+      await this.#tags.seen(repository, tag, descriptorOf(known.record));
+      return { descriptor: descriptorOf(known.record), outcome: 'REVALIDATED' };
+    }
+    if (resolved.digest === undefined) return this.#fetchTag(repository, tag, from);
+    const held = await this.#byDigest(repository, resolved.digest, from);
+    await this.#tags.seen(repository, tag, held.descriptor);
+    return { descriptor: held.descriptor, outcome: 'MISS' };
   }
 
   async #staleOrThrow(
@@ -345,6 +343,10 @@ export class Manifests {
 
 function descriptorOf({ digest, mediaType, sizeBytes }: TagRecord): Descriptor {
   return { digest, mediaType, size: sizeBytes };
+}
+
+function asJoined(answer: ManifestAnswer, joined: boolean): ManifestAnswer {
+  return joined && answer.outcome === 'MISS' ? { ...answer, outcome: 'JOINED' } : answer;
 }
 
 /** What a HEAD says, when that is all there is to know; headers lie more often than manifests do. */

@@ -11,54 +11,61 @@ interface Question<T> {
   readonly key: string;
   readonly isDown: boolean;
   readonly budgetMs: number;
+  /** Goes on when nobody waits for it any more, so what comes of it is for `ask` itself to keep. */
   readonly ask: () => Promise<T>;
-  /** Told of an answer that came after nobody waited for it any more. */
-  readonly onLate: (answer: T) => Promise<void>;
+}
+
+/** What was asked of one upstream, by number. */
+interface Asked {
+  last: number;
+  /** Of those that were answered, the last. */
+  answered: number;
+  /** Those over their budget. */
+  readonly late: Map<string, number>;
 }
 
 /**
  * How long somebody who could have the copy waits for upstream: no longer than a budget, and hardly at
- * all while another question to that upstream is over its budget. A late question goes on by itself, and
- * is not asked again meanwhile: so one that is slow is believed at last, and one that hangs costs one
- * wait. How many go on is bounded by the upstream's connections.
+ * all while a question is over its budget and nothing that was asked after it has been answered. A late
+ * question goes on by itself, and is not asked again meanwhile: so one that is slow is believed at last,
+ * and one that hangs costs one wait. How many go on is bounded by the upstream's connections.
  */
 export class Patience {
-  readonly #late = new Map<string, Set<string>>();
+  readonly #asked = new Map<string, Asked>();
 
   /** @throws MirrorError UPSTREAM_UNAVAILABLE when there is no answer in time; what `ask` throws */
   async ask<T>(question: Question<T>): Promise<T> {
-    const { registry, key, isDown, budgetMs, ask, onLate } = question;
-    const late = this.#lateOf(registry);
+    const { registry, key, isDown, budgetMs, ask } = question;
+    const asked = this.#askedOf(registry);
     const tooLate = (): MirrorError =>
       new MirrorError(
         'UPSTREAM_UNAVAILABLE',
         `upstream ${registry} has not answered within ${budgetMs} ms`,
       );
-    if (late.has(key)) throw tooLate();
+    if (asked.late.has(key)) throw tooLate();
+    asked.last += 1;
+    const number = asked.last;
     const answer = ask();
-    const settle = async (): Promise<void> => {
-      try {
-        const value = await answer;
-        if (late.has(key)) await onLate(value);
-      } catch {
-        // Whoever waited has heard of it; for the next the breaker has.
-      } finally {
-        late.delete(key);
-      }
-    };
-    void settle();
-    const isSuspect = isDown || late.size > 0;
+    answer.then(
+      () => {
+        asked.answered = Math.max(asked.answered, number);
+        asked.late.delete(key);
+      },
+      // Whoever waited has heard of it; for the next the breaker has.
+      () => asked.late.delete(key),
+    );
+    const isSuspect = isDown || Math.max(...asked.late.values(), 0) > asked.answered;
     return within(answer, isSuspect ? Math.min(suspectBudgetMs, budgetMs) : budgetMs, () => {
-      late.add(key);
+      asked.late.set(key, number);
       return tooLate();
     });
   }
 
-  #lateOf(registry: string): Set<string> {
-    const known = this.#late.get(registry);
+  #askedOf(registry: string): Asked {
+    const known = this.#asked.get(registry);
     if (known !== undefined) return known;
-    const late = new Set<string>();
-    this.#late.set(registry, late);
-    return late;
+    const asked = { last: 0, answered: 0, late: new Map<string, number>() };
+    this.#asked.set(registry, asked);
+    return asked;
   }
 }

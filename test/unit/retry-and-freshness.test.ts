@@ -131,4 +131,12 @@ describe('a tag that upstream did not confirm', () => {
       assert.equal(afterAskFailed(failure, age, { ...policy, ...settings }), expected);
     });
   }
+
+  test('a clock that is set anew makes what this process saw confirmed neither older nor younger', () => {
+    const jumped = { sinceCheckMs: young, wallAgeMs: old };
+    const back = { sinceCheckMs: old, wallAgeMs: -old };
+
+    assert.equal(afterAskFailed('failed', jumped, policy), 'warn');
+    assert.equal(afterAskFailed('failed', back, policy), 'refuse');
+  });
 });
