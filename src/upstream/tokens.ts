@@ -221,12 +221,7 @@ export class TokenSource {
       );
     }
     const token = answer.status === 200 ? readToken(answer.body) : undefined;
-    if (token === undefined) {
-      throw new MirrorError(
-        'UPSTREAM_UNAVAILABLE',
-        `the token server ${realm.host} of ${this.#options.registry} answered ${answer.status} without a token`,
-      );
-    }
+    if (token === undefined) throw this.#withoutToken(answer.status, realm, scope);
     const lifetimeMs = token.lifetimeSeconds * 1000;
     const marginMs = Math.min(lifetimeMs / 10, 30_000);
     const now = this.#options.clock.monotonicMs();
@@ -236,6 +231,15 @@ export class TokenSource {
       renewMs: now + lifetimeMs * renewAfterShare,
       scope,
     };
+  }
+
+  /** A server that errs may do better soon; another answer is a refusal of that scope alone. */
+  #withoutToken(status: number, { host }: URL, scope: string): MirrorError {
+    return new MirrorError(
+      status >= 500 ? 'UPSTREAM_UNAVAILABLE' : 'UPSTREAM_INVALID',
+      `the token server ${host} of ${this.#options.registry} answered ${status} without a token for ${scope}`,
+      { detail: { status } },
+    );
   }
 
   #askWithPassword(realm: URL, credentials: Credentials | undefined): ReturnType<FetchToken> {
