@@ -12,8 +12,11 @@ const cooldownMs = {
   timeout: { first: 1_000, max: 15_000 },
 } as const;
 
+/** Quickly, or after a wait. */
+export type FailedHow = 'refused' | 'timeout';
+
 /**
- * Remembers that one URL does not answer, so that the second request of an outage costs no wait.
+ * Remembers that something does not answer, so that the second request of an outage costs no wait.
  *
  *   closed ──5 failures, or 1 time-out──▶ open ──cool-down over──▶ one probe ──ok──▶ closed
  *                                          ▲                          │
@@ -36,6 +39,11 @@ export class Breaker {
     return this.#openUntilMs !== undefined;
   }
 
+  /** Whether something failed since it was last well. */
+  get hasFailed(): boolean {
+    return this.#failures > 0;
+  }
+
   /** Whether a request may go out now. While open, one is let through after each cool-down. */
   admits(): boolean {
     if (this.#openUntilMs === undefined) return true;
@@ -54,9 +62,12 @@ export class Breaker {
     return wasOpen;
   }
 
-  /** Answers whether that opened the circuit. A `timeout`, any slow failure, opens at once. */
-  failed(how: 'refused' | 'timeout'): boolean {
-    this.#failures += 1;
+  /**
+   * Answers whether that opened the circuit. A `timeout`, any slow failure, opens at once.
+   * @param times that it was tried
+   */
+  failed(how: FailedHow, times = 1): boolean {
+    this.#failures += times;
     const wasOpen = this.isOpen;
     if (!wasOpen && how === 'refused' && this.#failures < failuresToOpen) return false;
     // Half to full length, at random, so that many mirrors do not knock together.

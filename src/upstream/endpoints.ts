@@ -1,19 +1,34 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../base/clock.ts';
 import type { Observe } from '../base/events.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { accountKey } from './account.ts';
-import type { Breaker } from './breaker.ts';
 import type { Cooldown, LimitedKind, LimitPause } from './cooldown.ts';
 import { discard, type Answer } from './exchange.ts';
+import type { Failure, Health, Subject } from './health.ts';
 import type { Credentials, TokenSource } from './tokens.ts';
 
 /** A failure that takes longer makes clients wait, whatever it is: the breaker opens at once. */
 const quickFailureMs = 1_000;
 
+/** Before a lost answer is asked for once more; at random, so that many do not come back together. */
+const secondTryMs = { least: 50, most: 150 } as const;
+
+/** Statuses of a server that may do better in a moment. */
+const passingStatuses: ReadonlySet<unknown> = new Set([500, 502, 503, 504]);
+
+/** What is asked of an upstream, as far as its limits and failures are concerned. */
+export interface Question extends Subject {
+  readonly kind: LimitedKind;
+  /** Whether asking twice does no harm, and nobody else sees to it. */
+  readonly isRepeatable: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** One URL of an upstream, and what is remembered of it. */
 export interface Endpoint {
   readonly url: URL;
-  readonly breaker: Breaker;
+  readonly health: Health;
   readonly cooldown: Cooldown;
   readonly tokens: TokenSource;
 }
@@ -35,7 +50,7 @@ export class Endpoints {
   /** Whether none would be asked for a blob now. */
   get areDown(): boolean {
     return this.#all.every(
-      ({ breaker, cooldown }) => breaker.isOpen || cooldown.secondsLeft('blob') !== undefined,
+      ({ health, cooldown }) => health.isDown || cooldown.secondsLeft('blob') !== undefined,
     );
   }
 
@@ -58,49 +73,49 @@ export class Endpoints {
    *   moment; DENIED: our login was refused; whatever else `ask` throws, at once
    */
   async inOrder(
-    kind: LimitedKind,
+    question: Question,
     credentials: Credentials | undefined,
     ask: (endpoint: Endpoint) => Promise<Answer>,
   ): Promise<Answer> {
+    const { kind } = question;
     const account = accountKey(credentials);
     let refusal: Answer | MirrorError | undefined;
     let failure: MirrorError | undefined;
     let isOneUnasked = false;
     for (const endpoint of this.#all) {
-      const { breaker, cooldown } = endpoint;
+      const { health, cooldown } = endpoint;
       const seconds = cooldown.secondsLeft(kind, account);
       if (seconds !== undefined) {
         failure ??= this.#limited('limited our requests (429) a moment ago', seconds);
         continue;
       }
-      if (!breaker.admits()) {
+      if (!health.admits(question)) {
         isOneUnasked = true;
         continue;
       }
       cooldown.begin(kind, account);
-      const startMs = this.#clock.monotonicMs();
       try {
-        const answer = await ask(endpoint);
+        const answer = await this.#askTwice(endpoint, question, ask);
         cooldown.answered(kind);
-        this.#succeeded(endpoint);
+        this.#succeeded(endpoint, question);
         if (!isRefusal(answer) || this.#all.length === 1) return answer;
         discard(answer.body);
         if (refusal === undefined) refusal = answer;
         else if (!(refusal instanceof MirrorError) && isDenial(answer)) refusal = answer;
       } catch (error) {
         if (isMirrorError(error, 'UPSTREAM_LIMITED')) {
-          failure = this.#pause(endpoint, kind, error);
+          failure = this.#pause(endpoint, question, error);
           continue;
         }
         cooldown.abandoned(kind);
         if (isMirrorError(error, 'UPSTREAM_UNAVAILABLE')) {
           failure = error;
-          this.#failed(endpoint, error, this.#clock.monotonicMs() - startMs);
           continue;
         }
-        breaker.abandoned();
-        if (!isMirrorError(error, 'DENIED')) throw error;
-        refusal = error;
+        health.abandoned(question);
+        if (!isMirrorError(error, 'DENIED', 'UPSTREAM_INVALID')) throw error;
+        if (error.code === 'DENIED') refusal = error;
+        else failure = error;
       }
     }
     // A denial is heeded whatever the others would have said; that something is not there is not.
@@ -116,10 +131,40 @@ export class Endpoints {
     );
   }
 
-  #pause(endpoint: Endpoint, kind: LimitedKind, error: MirrorError): MirrorError {
-    const { scope, pauseSeconds } = endpoint.cooldown.limited(kind, error.retryAfterSeconds);
+  /**
+   * Once more, when an answer was lost quickly and out of the blue: not during an outage, and not
+   * where another URL can be asked. It counts as a failure only when both fail.
+   */
+  async #askTwice(
+    endpoint: Endpoint,
+    question: Question,
+    ask: (endpoint: Endpoint) => Promise<Answer>,
+  ): Promise<Answer> {
+    const isLast = endpoint === this.#all.at(-1);
+    for (let times = 1; ; times += 1) {
+      const startMs = this.#clock.monotonicMs();
+      try {
+        return await ask(endpoint);
+      } catch (error) {
+        if (!isMirrorError(error, 'UPSTREAM_UNAVAILABLE')) throw error;
+        const isQuick = this.#clock.monotonicMs() - startMs <= quickFailureMs;
+        const isRepeatable = question.isRepeatable && isLast && times === 1;
+        const mayPass = isRepeatable && isQuick && isPassing(error);
+        if (!mayPass || !endpoint.health.isWell(question)) {
+          this.#failed(endpoint, question, error, { how: isQuick ? 'refused' : 'timeout', times });
+          throw error;
+        }
+        const { least, most } = secondTryMs;
+        await sleep(least + Math.random() * (most - least), undefined, { signal: question.signal });
+      }
+    }
+  }
+
+  #pause(endpoint: Endpoint, question: Question, error: MirrorError): MirrorError {
     // Who limits us is there.
-    this.#succeeded(endpoint);
+    this.#succeeded(endpoint, question);
+    const { kind } = question;
+    const { scope, pauseSeconds } = endpoint.cooldown.limited(kind, error.retryAfterSeconds);
     this.#observe({ kind: 'upstream-limited', registry: this.#registry, scope, pauseSeconds });
     return this.#limited('limits our requests (429)', Math.ceil(pauseSeconds), error);
   }
@@ -132,18 +177,30 @@ export class Endpoints {
     );
   }
 
-  #succeeded({ breaker, url }: Endpoint): void {
-    if (!breaker.succeeded()) return;
+  #succeeded({ health, url }: Endpoint, question: Question): void {
+    if (!health.succeeded(question)) return;
     const message = `${url.host} answers again`;
     const registry = this.#registry;
     this.#observe({ kind: 'breaker-changed', registry, state: 'closed', message });
   }
 
-  #failed({ breaker }: Endpoint, { message }: MirrorError, tookMs: number): void {
-    if (!breaker.failed(tookMs > quickFailureMs ? 'timeout' : 'refused')) return;
+  #failed(
+    { health }: Endpoint,
+    question: Question,
+    { message, detail }: MirrorError,
+    failure: Omit<Failure, 'kind'>,
+  ): void {
+    const kind = detail?.['status'] === undefined ? 'unanswered' : 'answered';
+    if (!health.failed(question, { ...failure, kind })) return;
     const registry = this.#registry;
     this.#observe({ kind: 'breaker-changed', registry, state: 'open', message });
   }
+}
+
+/** No answer at all, or a status that passes, unless upstream says itself when to come back. */
+function isPassing({ detail, retryAfterSeconds }: MirrorError): boolean {
+  const status = detail?.['status'];
+  return retryAfterSeconds === undefined && (status === undefined || passingStatuses.has(status));
 }
 
 function isRefusal(answer: Answer): boolean {

@@ -245,7 +245,10 @@ export class Exchange {
       throw new MirrorError(
         'UPSTREAM_UNAVAILABLE',
         `upstream ${registry} answered ${answer.status}`,
-        retryAfter === undefined ? {} : { retryAfterSeconds: retryAfter },
+        {
+          detail: { status: answer.status },
+          ...(retryAfter === undefined ? {} : { retryAfterSeconds: retryAfter }),
+        },
       );
     }
     return answer;

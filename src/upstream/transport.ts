@@ -4,10 +4,10 @@ import { Limiter, type Priority } from '../base/limiter.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { MirrorError } from '../oci/errors.ts';
 import { accountName } from './account.ts';
-import { Breaker } from './breaker.ts';
 import { Cooldown, type LimitedKind, type LimitPause } from './cooldown.ts';
-import { Endpoints, type Endpoint } from './endpoints.ts';
+import { Endpoints, type Endpoint, type Question } from './endpoints.ts';
 import { discard, Exchange, type Answer, type Ask, type AskAs } from './exchange.ts';
+import { Health } from './health.ts';
 import type { Connections } from './network/connections.ts';
 import { QuotaLedger, type Quota } from './quota.ts';
 import { realmPolicy } from './realm.ts';
@@ -77,7 +77,7 @@ export class Transport {
         },
         fetchToken: this.#exchange.fetchToken,
       });
-      return { url, breaker: new Breaker(clock), cooldown: new Cooldown(clock), tokens };
+      return { url, health: new Health(clock), cooldown: new Cooldown(clock), tokens };
     });
     this.#endpoints = new Endpoints(registry, endpoints, clock, observe);
     // One connection in eight is kept for manifests, tags and tokens.
@@ -125,7 +125,7 @@ export class Transport {
     try {
       const credentials = await this.#credentials();
       const asked = { ...this.#named(ask), account: accountName(credentials) };
-      const answer = await this.#endpoints.inOrder(kindOf(ask), credentials, (endpoint) =>
+      const answer = await this.#endpoints.inOrder(questionOf(ask, wait), credentials, (endpoint) =>
         this.#askEndpoint(endpoint, asked, wait),
       );
       if (answer.body.closed) release();
@@ -202,6 +202,15 @@ export class Transport {
     discard(denied.body);
     return this.#exchange.follow(endpoint.url, ask, authorization, wait);
   }
+}
+
+function questionOf(ask: Ask, { signal }: Wait): Question {
+  const { method, path, name, what } = ask;
+  const isRead = method === 'GET' || method === 'HEAD';
+  // Who fetches a blob goes on by itself where it breaks off.
+  const isRepeatable = isRead && !(method === 'GET' && what === 'blob');
+  const [resource = path] = path.split('?', 1);
+  return { kind: kindOf(ask), name, resource, isRepeatable, signal };
 }
 
 function kindOf({ what, method }: Ask): LimitedKind {

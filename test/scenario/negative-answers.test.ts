@@ -83,7 +83,7 @@ test('errors that are no plain «no» are not remembered', async () => {
   await using upstream = await startScriptedRegistry();
   await using mirror = await startMirror({ upstream });
   upstream.add('library/app', image, '1');
-  upstream.script({ when: { kind: 'manifest' }, times: 1, do: { status: 500 } });
+  upstream.script({ when: { kind: 'manifest' }, times: 2, do: { status: 500 } });
   const url = `${mirror.url}/v2/library/app/manifests/1`;
 
   const failed = await get(url);

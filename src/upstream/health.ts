@@ -1,0 +1,93 @@
+import type { Clock } from '../base/clock.ts';
+import { Breaker, type FailedHow } from './breaker.ts';
+
+/** Things that failed, some 200 bytes each; the one that failed first is forgotten first. */
+const ailingMax = 1_000;
+
+/** What was asked for. */
+export interface Subject {
+  /** The repository; empty when it is of none. */
+  readonly name: string;
+  /** The tag, blob or list itself. */
+  readonly resource: string;
+}
+
+/** How it failed: `unanswered` is a connection or an answer that did not come, `answered` a 5xx. */
+export interface Failure {
+  readonly kind: 'unanswered' | 'answered';
+  readonly how: FailedHow;
+  /** Times that it was tried. */
+  readonly times: number;
+}
+
+/**
+ * What is remembered of the failures of one URL. Where no answer comes, the URL is ill, and nothing is
+ * asked for a while. A 5xx may be the fault of what was asked for, such as one broken tag: that is left
+ * alone, and the URL only when several repositories fail with no success between.
+ */
+export class Health {
+  readonly #clock: Clock;
+  readonly #whole: Breaker;
+  readonly #ailing = new Map<string, Breaker>();
+  /** Repositories that failed with a 5xx since the last success. */
+  readonly #failedNames = new Set<string>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#whole = new Breaker(clock);
+  }
+
+  /** Whether the URL is left alone. */
+  get isDown(): boolean {
+    return this.#whole.isOpen;
+  }
+
+  /** Whether a failure of that would come out of the blue. */
+  isWell({ resource }: Subject): boolean {
+    return !this.#whole.hasFailed && !this.#ailing.has(resource);
+  }
+
+  /** Whether a request may go out now; its end must be told. */
+  admits({ resource }: Subject): boolean {
+    const own = this.#ailing.get(resource);
+    if (own?.admits() === false) return false;
+    if (this.#whole.admits()) return true;
+    own?.abandoned();
+    return false;
+  }
+
+  /** Something came that is no failure. Answers whether that ended an outage of the URL. */
+  succeeded({ resource }: Subject): boolean {
+    this.#ailing.delete(resource);
+    this.#failedNames.clear();
+    return this.#whole.succeeded();
+  }
+
+  /** Answers whether that began an outage of the URL. */
+  failed({ name, resource }: Subject, { kind, how, times }: Failure): boolean {
+    if (kind === 'unanswered') {
+      this.#ailing.get(resource)?.abandoned();
+      return this.#whole.failed(how, times);
+    }
+    const own = this.#ailing.get(resource) ?? new Breaker(this.#clock);
+    const wasLeftAlone = own.isOpen;
+    own.failed(how, times);
+    this.#keep(resource, own);
+    this.#failedNames.add(name);
+    // What is known to be broken says nothing new, unless it was the probe of all.
+    const isNews = this.#whole.isOpen || (this.#failedNames.size > 1 && !wasLeftAlone);
+    return isNews ? this.#whole.failed(how, times) : false;
+  }
+
+  /** The request ended in a way that says nothing of the URL. */
+  abandoned({ resource }: Subject): void {
+    this.#ailing.get(resource)?.abandoned();
+    this.#whole.abandoned();
+  }
+
+  #keep(resource: string, breaker: Breaker): void {
+    this.#ailing.set(resource, breaker);
+    const [oldest] = this.#ailing.keys();
+    if (this.#ailing.size > ailingMax && oldest !== undefined) this.#ailing.delete(oldest);
+  }
+}
