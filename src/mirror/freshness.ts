@@ -1,4 +1,5 @@
 import type { MirrorError } from '../oci/errors.ts';
+import { isCertain } from '../upstream/refusal.ts';
 
 /** How long tags may live, and what to do when upstream no longer gives them; per upstream. */
 export interface TagPolicy {
@@ -48,7 +49,7 @@ export function afterAskFailed(
 }
 
 /** What an error of upstream says about a tag. */
-export function failureOf({ code }: MirrorError): AskFailure {
-  if (code === 'MANIFEST_UNKNOWN') return 'gone';
-  return code === 'DENIED' ? 'denied' : 'failed';
+export function failureOf(error: MirrorError): AskFailure {
+  if (error.code === 'MANIFEST_UNKNOWN' && isCertain(error)) return 'gone';
+  return error.code === 'DENIED' ? 'denied' : 'failed';
 }

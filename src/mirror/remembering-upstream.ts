@@ -8,26 +8,25 @@ import { referenceText, type Reference } from '../oci/reference.ts';
 import type { LinkStore } from '../store/names.ts';
 import type { LimitPause } from '../upstream/cooldown.ts';
 import type { Quota } from '../upstream/quota.ts';
+import { isCertain } from '../upstream/refusal.ts';
 import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from '../upstream/upstream.ts';
 
 /** Refusals kept, some 300 bytes each; the least recently used goes first. */
 const refusalsMax = 10_000;
 
-/** A refused login is asked about again soon: somebody may be mending it. */
-const deniedMsMax = 10_000;
-
 interface Refusal {
   readonly error: MirrorError;
-  /** Whom upstream refused; another login may be answered otherwise. */
+  /** Whom upstream told so; another login may be answered otherwise. */
   readonly account: string;
   readonly untilMs: number;
 }
 
 /**
- * An upstream that remembers for a short while what its registry does not have (404) or refuses to
- * show (401, 403), so that a client that asks again and again costs upstream one request.
+ * An upstream that remembers for a short while what its registry does not have, so that a client that
+ * asks again and again costs upstream one request.
  *
- * Nothing else is remembered: not a time-out, not a 5xx, not a 429. A digest that a cached manifest
+ * Nothing else is remembered: not a 401 or 403, which somebody may be mending, not a 404 that is not
+ * the registry's own word, not a time-out, not a 5xx, not a 429. A digest that a cached manifest
  * names is asked for each time, since the next one may find it, and so is what prewarming and sync
  * want, which are told of new content before clients are.
  */
@@ -160,13 +159,13 @@ export class RememberingUpstream implements Upstream {
     digest: Digest | undefined,
     error: unknown,
   ): Promise<void> {
-    const isAbsent = isMirrorError(error, 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'NAME_UNKNOWN');
-    if (this.#ttlMs === 0 || !(isAbsent || isMirrorError(error, 'DENIED'))) return;
+    if (this.#ttlMs === 0) return;
+    if (!isMirrorError(error, 'MANIFEST_UNKNOWN', 'BLOB_UNKNOWN', 'NAME_UNKNOWN')) return;
+    if (!isCertain(error)) return;
     if (await this.#isNamed(name, digest)) return;
     const account = await this.#accountNow();
     if (account === undefined) return;
-    const forMs = isAbsent ? this.#ttlMs : Math.min(this.#ttlMs, deniedMsMax);
-    this.#refusals.set(key, { error, account, untilMs: this.#clock.monotonicMs() + forMs });
+    this.#refusals.set(key, { error, account, untilMs: this.#clock.monotonicMs() + this.#ttlMs });
   }
 
   /** Undefined when the login cannot be read: whoever asks upstream then hears why. */

@@ -6,6 +6,7 @@ import { accountKey } from './account.ts';
 import type { Cooldown, LimitedKind, LimitPause } from './cooldown.ts';
 import { discard, type Answer } from './exchange.ts';
 import type { Failure, Health, Subject } from './health.ts';
+import { isErrorPage } from './refusal.ts';
 import type { Credentials, TokenSource } from './tokens.ts';
 
 /** A failure that takes longer makes clients wait, whatever it is: the breaker opens at once. */
@@ -100,6 +101,13 @@ export class Endpoints {
         this.#succeeded(endpoint, question);
         if (!isRefusal(answer) || this.#all.length === 1) return answer;
         discard(answer.body);
+        if (answer.status === 404 && isErrorPage(answer)) {
+          failure = new MirrorError(
+            'UPSTREAM_UNAVAILABLE',
+            `${endpoint.url.host} answered 404 with a web page: something in between, and no registry`,
+          );
+          continue;
+        }
         if (refusal === undefined) refusal = answer;
         else if (!(refusal instanceof MirrorError) && isDenial(answer)) refusal = answer;
       } catch (error) {

@@ -15,6 +15,7 @@ import {
 } from './network/destinations.ts';
 import type { QuotaLedger } from './quota.ts';
 import { readAtMost } from './read-body.ts';
+import { isPage } from './refusal.ts';
 import type { FetchToken } from './tokens.ts';
 import type { Wait } from './upstream.ts';
 
@@ -118,6 +119,7 @@ export class Exchange {
     const answer = await this.#send(url, trust, ask, headers, { signal }, form);
     return {
       status: answer.status,
+      isPage: isPage(answer.headers),
       body: await readAtMost(answer.body, tokenBytesMax, 'a token answer'),
       retryAfterSeconds: retryAfterSeconds(answer.headers, this.#options.clock),
     };

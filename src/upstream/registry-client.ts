@@ -19,6 +19,7 @@ import {
   tagsOf,
 } from './quirks.ts';
 import { readAtMost } from './read-body.ts';
+import { refusalOf } from './refusal.ts';
 import { discard, type Answer, type Ask } from './exchange.ts';
 import type { Transport } from './transport.ts';
 import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from './upstream.ts';
@@ -28,6 +29,9 @@ const pagesMax = 1_000;
 
 /** One page; some registries answer all tags in one, in some MiB. */
 const pageBytesMax = 8 * 1024 * 1024;
+
+/** A registry's error is some hundred bytes. */
+const errorBytesMax = 64 * 1024;
 
 /** The pull side of the distribution-spec, spoken to one upstream over its transport. */
 export class RegistryClient implements Upstream {
@@ -62,12 +66,8 @@ export class RegistryClient implements Upstream {
         accept: manifestAccept,
       },
     );
-    this.#refuseUnless(
-      answer,
-      [200],
-      'MANIFEST_UNKNOWN',
-      `manifest ${name}:${referenceText(reference)}`,
-    );
+    const what = `manifest ${name}:${referenceText(reference)}`;
+    if (answer.status !== 200) throw await this.#refusalOf(answer, 'MANIFEST_UNKNOWN', what);
     this.#refuseWebPage(answer, 'a manifest');
     const bytes = await readAtMost(answer.body, manifestSizeBytesMax, 'a manifest');
     return {
@@ -89,8 +89,8 @@ export class RegistryClient implements Upstream {
       },
     );
     discard(answer.body);
-    if (isHeadRefused('manifest', answer.status) || isWebPage(answer.headers))
-      return unknownManifest;
+    const isPage = answer.status === 200 && isWebPage(answer.headers);
+    if (isHeadRefused('manifest', answer.status) || isPage) return unknownManifest;
     this.#refuseUnless(
       answer,
       [200],
@@ -115,7 +115,9 @@ export class RegistryClient implements Upstream {
         ? {}
         : { range: `bytes=${part.start}-${part.end === Infinity ? '' : part.end - 1}` };
     const answer = await this.#ask('GET', `blobs/${digest}`, name, 'blob', wait, headers);
-    this.#refuseUnless(answer, [200, 206], 'BLOB_UNKNOWN', `blob ${digest} of ${name}`);
+    if (answer.status !== 200 && answer.status !== 206) {
+      throw await this.#refusalOf(answer, 'BLOB_UNKNOWN', `blob ${digest} of ${name}`);
+    }
     const encoding = findForeignEncoding(answer.headers);
     if (encoding !== undefined) {
       throw this.#broken(answer, `it sent a blob with Content-Encoding ${encoding}`);
@@ -250,21 +252,22 @@ export class RegistryClient implements Upstream {
   }
 
   #refuseUnless(answer: Answer, allowed: number[], unknown: ErrorCode, what: string): void {
-    const { status } = answer;
-    if (allowed.includes(status)) return;
+    if (allowed.includes(answer.status)) return;
     discard(answer.body);
-    if (status === 404)
-      throw new MirrorError(unknown, `${what} does not exist at ${this.registry}`);
-    if (status === 401 || status === 403) {
-      throw new MirrorError(
-        'DENIED',
-        `upstream ${this.registry} denies ${what} (${status}); check username and password of that upstream, or set them`,
-      );
+    throw refusalOf({ registry: this.registry, what, unknown }, { ...answer, body: undefined });
+  }
+
+  /** Of an answer to a GET, whose body tells a registry's own «does not exist» from another's. */
+  async #refusalOf(answer: Answer, unknown: ErrorCode, what: string): Promise<MirrorError> {
+    const asked = { registry: this.registry, what, unknown };
+    const isTold = [401, 404].includes(answer.status) && !isWebPage(answer.headers);
+    if (!isTold) {
+      discard(answer.body);
+      return refusalOf(asked, { ...answer, body: undefined });
     }
-    throw new MirrorError(
-      'UPSTREAM_INVALID',
-      `upstream ${this.registry} answered ${status} for ${what}`,
-    );
+    // What cannot be read to its end is no registry's error.
+    const body = await readAtMost(answer.body, errorBytesMax, 'an error').catch(() => Buffer.of());
+    return refusalOf(asked, { ...answer, body });
   }
 
   #refuseWebPage(answer: Answer, what: string): void {

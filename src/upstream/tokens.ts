@@ -23,6 +23,8 @@ export type FetchToken = (
   form?: string,
 ) => Promise<{
   readonly status: number;
+  /** A page for people: of something in between, such as a firewall. */
+  readonly isPage?: boolean;
   readonly body: Uint8Array;
   /** What Retry-After said, when it did. */
   readonly retryAfterSeconds?: number | undefined;
@@ -207,7 +209,8 @@ export class TokenSource {
     const answer = isIdentityToken(credentials)
       ? await this.#askWithIdentity(realm, credentials.password)
       : await this.#askWithPassword(realm, credentials);
-    if (answer.status === 401 || answer.status === 403) {
+    const isRefused = answer.status === 401 || answer.status === 403;
+    if (isRefused && answer.isPage !== true) {
       throw new MirrorError(
         'DENIED',
         `the token server ${realm.host} of ${this.#options.registry} refuses our login (${answer.status}); check username and password of that upstream`,
@@ -221,7 +224,7 @@ export class TokenSource {
       );
     }
     const token = answer.status === 200 ? readToken(answer.body) : undefined;
-    if (token === undefined) throw this.#withoutToken(answer.status, realm, scope);
+    if (token === undefined) throw this.#withoutToken(answer, realm, scope);
     const lifetimeMs = token.lifetimeSeconds * 1000;
     const marginMs = Math.min(lifetimeMs / 10, 30_000);
     const now = this.#options.clock.monotonicMs();
@@ -233,10 +236,14 @@ export class TokenSource {
     };
   }
 
-  /** A server that errs may do better soon; another answer is a refusal of that scope alone. */
-  #withoutToken(status: number, { host }: URL, scope: string): MirrorError {
+  /** A server that errs, or is hidden, may do better soon; else it refuses that scope alone. */
+  #withoutToken(
+    { status, isPage }: Awaited<ReturnType<FetchToken>>,
+    { host }: URL,
+    scope: string,
+  ): MirrorError {
     return new MirrorError(
-      status >= 500 ? 'UPSTREAM_UNAVAILABLE' : 'UPSTREAM_INVALID',
+      status >= 500 || isPage === true ? 'UPSTREAM_UNAVAILABLE' : 'UPSTREAM_INVALID',
       `the token server ${host} of ${this.#options.registry} answered ${status} without a token for ${scope}`,
       { detail: { status } },
     );

@@ -121,7 +121,7 @@ test('a tag that is gone is served when the upstream says so, and forgotten for 
   assert.equal(down.status, 503);
 });
 
-test('what one login was refused is asked anew with another one, at once', async () => {
+test('what one login was refused is asked anew each time, and with another one at once', async () => {
   await using folder = await temporaryFolder();
   const file = join(folder.path, 'password');
   await writeFile(file, 'wrong');
@@ -141,7 +141,7 @@ test('what one login was refused is asked anew with another one, at once', async
   const allowed = await get(url);
 
   assert.deepEqual([refused.status, again.status], [403, 403]);
-  assert.equal(askedAgain, asked);
+  assert.ok(askedAgain > asked);
   assert.equal(allowed.digest, image.manifest.digest);
 });
 
