@@ -30,13 +30,16 @@ export function parseChallenges(lines: readonly string[]): Challenge[] {
   return found;
 }
 
-/** Bearer before Basic, whatever the order; others are not spoken. */
+/** Bearer before Basic, whatever the order, when it names a realm; others are not spoken. */
 export function findChallenge(lines: readonly string[]): Challenge | undefined {
   const challenges = parseChallenges(lines);
+  const bearers = challenges.filter(
+    ({ scheme, parameters }) => scheme === 'bearer' && parameters['realm'] !== undefined,
+  );
   return (
-    challenges.find(
-      ({ scheme, parameters }) => scheme === 'bearer' && parameters['realm'] !== undefined,
-    ) ?? challenges.find(({ scheme }) => scheme === 'basic')
+    bearers.find(({ parameters }) => parameters['realm'] !== '') ??
+    challenges.find(({ scheme }) => scheme === 'basic') ??
+    bearers[0]
   );
 }
 

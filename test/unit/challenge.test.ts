@@ -137,6 +137,11 @@ describe('of several challenges', () => {
     assert.equal(findChallenge(['Bearer service="s", Basic realm="x"'])?.scheme, 'basic');
   });
 
+  test('Bearer with an empty realm leads nowhere either', () => {
+    assert.equal(findChallenge(['Bearer realm=""', 'Basic realm="x"'])?.scheme, 'basic');
+    assert.equal(findChallenge(['Bearer realm="", Bearer realm="r"'])?.parameters['realm'], 'r');
+  });
+
   test('others are not spoken', () => {
     assert.equal(findChallenge(['Negotiate', 'NTLM', 'Digest realm="x"']), undefined);
     assert.equal(findChallenge([]), undefined);
