@@ -35,15 +35,22 @@ export function isWebPage(headers: IncomingHttpHeaders): boolean {
 }
 
 /**
- * `x-gzip` is a label that storage behind a registry gives to layers that *are* gzip; the bytes are the
- * blob's own (moby#17595). Any other encoding would change them, and was not asked for.
+ * Labels that storage behind a registry gives to bytes that are the blob's own: `x-gzip` to layers that
+ * *are* gzip (moby#17595), `aws-chunked` to what was once uploaded in parts (S3 and what speaks like it).
+ * Any other encoding would change them, and was not asked for. The digest is checked in any case.
  */
-const harmlessEncodings: ReadonlySet<string> = new Set(['identity', 'x-gzip']);
+const harmlessEncodings: ReadonlySet<string> = new Set(['identity', 'x-gzip', 'aws-chunked']);
 
-/** The content coding that makes a body something else than the blob; undefined when there is none. */
+/**
+ * The content codings that make a body something else than the blob; undefined when there are none. A
+ * list, in which case does not matter and entries may be empty: RFC 9110, 5.6.1 and 8.4.
+ */
 export function findForeignEncoding(headers: IncomingHttpHeaders): string | undefined {
-  const encoding = headers['content-encoding'];
-  return encoding === undefined || harmlessEncodings.has(encoding) ? undefined : encoding;
+  const codings = (headers['content-encoding'] ?? '').split(',').map((text) => text.trim());
+  const foreign = codings.filter(
+    (text) => !harmlessEncodings.has(text.toLowerCase()) && text !== '',
+  );
+  return foreign.length === 0 ? undefined : foreign.join(', ');
 }
 
 /**
