@@ -111,6 +111,13 @@ export class Endpoints {
         if (refusal === undefined) refusal = answer;
         else if (!(refusal instanceof MirrorError) && isDenial(answer)) refusal = answer;
       } catch (error) {
+        if (isMirrorError(error, 'UPSTREAM_LIMITED') && isElsewhere(error)) {
+          // The registry itself has answered: it sent us there.
+          cooldown.answered(kind);
+          this.#succeeded(endpoint, question);
+          failure = error;
+          continue;
+        }
         if (isMirrorError(error, 'UPSTREAM_LIMITED')) {
           failure = this.#pause(endpoint, question, error);
           continue;
@@ -185,24 +192,36 @@ export class Endpoints {
     );
   }
 
-  #succeeded({ health, url }: Endpoint, question: Question): void {
-    if (!health.succeeded(question)) return;
-    const message = `${url.host} answers again`;
-    const registry = this.#registry;
-    this.#observe({ kind: 'breaker-changed', registry, state: 'closed', message });
+  #succeeded(endpoint: Endpoint, question: Question): void {
+    if (endpoint.health.succeeded(question)) this.#tellClosed(endpoint);
   }
 
   #failed(
-    { health }: Endpoint,
+    endpoint: Endpoint,
     question: Question,
-    { message, detail }: MirrorError,
+    error: MirrorError,
     failure: Omit<Failure, 'kind'>,
   ): void {
-    const kind = detail?.['status'] === undefined ? 'unanswered' : 'answered';
+    const { health } = endpoint;
+    if (isElsewhere(error)) {
+      if (health.failedElsewhere(question, failure)) this.#tellClosed(endpoint);
+      return;
+    }
+    const kind = error.detail?.['status'] === undefined ? 'unanswered' : 'answered';
     if (!health.failed(question, { ...failure, kind })) return;
-    const registry = this.#registry;
-    this.#observe({ kind: 'breaker-changed', registry, state: 'open', message });
+    const { message } = error;
+    this.#observe({ kind: 'breaker-changed', registry: this.#registry, state: 'open', message });
   }
+
+  #tellClosed({ url }: Endpoint): void {
+    const message = `${url.host} answers again`;
+    this.#observe({ kind: 'breaker-changed', registry: this.#registry, state: 'closed', message });
+  }
+}
+
+/** Whether a host failed that the registry redirects to, and not the registry. */
+function isElsewhere({ detail }: MirrorError): boolean {
+  return detail?.['host'] !== undefined;
 }
 
 /** No answer at all, or a status that passes, unless upstream says itself when to come back. */

@@ -6,6 +6,7 @@ import type { Event, Observe } from '../base/events.ts';
 import type { Priority } from '../base/limiter.ts';
 import type { TokenBucket } from '../base/token-bucket.ts';
 import { MirrorError } from '../oci/errors.ts';
+import { Elsewhere } from './elsewhere.ts';
 import { RefusedAddress, type Connections } from './network/connections.ts';
 import {
   trustOfRealm,
@@ -16,6 +17,7 @@ import {
 import type { QuotaLedger } from './quota.ts';
 import { readAtMost } from './read-body.ts';
 import { isPage } from './refusal.ts';
+import { retryAfterSeconds } from './retry-after.ts';
 import type { FetchToken } from './tokens.ts';
 import type { Wait } from './upstream.ts';
 
@@ -81,9 +83,11 @@ const tokenBytesMax = 1024 * 1024;
  */
 export class Exchange {
   readonly #options: ExchangeOptions;
+  readonly #elsewhere: Elsewhere;
 
   constructor(options: ExchangeOptions) {
     this.#options = options;
+    this.#elsewhere = new Elsewhere(options.registry, options.clock, options.observe);
   }
 
   /**
@@ -151,7 +155,10 @@ export class Exchange {
       // A secret goes to the origin that it is for, whatever the redirects did before.
       const mayAuthorize = authorization !== undefined && url.origin === base.origin;
       const headers = { ...ask.headers, ...(mayAuthorize ? { authorization } : {}) };
-      const answer = await this.#send(url, trust, ask, headers, wait);
+      const to = { url, trust };
+      const send = (): Promise<Answer> => this.#send(to.url, to.trust, ask, headers, wait);
+      const isOwn = url.origin === base.origin;
+      const answer = await (isOwn ? send() : this.#elsewhere.ask(url, send));
       const location = answer.headers.location;
       if (!redirectStatuses.has(answer.status) || location === undefined) return answer;
       discard(answer.body);
@@ -228,8 +235,9 @@ export class Exchange {
     const { registry } = this.#options;
     const isManifest = ask.what === 'manifest' && answer.status === 200;
     const counts = ask.method === 'GET' ? 'pull' : 'check';
+    const isOwn = answer.url.origin === base.origin;
     // Of the quota only the registry itself knows, whatever a host says that it redirects to.
-    const headers = answer.url.origin === base.origin ? answer.headers : {};
+    const headers = isOwn ? answer.headers : {};
     this.#options.ledger.note(ask.account, isManifest ? counts : 'other', headers);
     if (answer.status === 429) {
       discard(answer.body);
@@ -248,7 +256,10 @@ export class Exchange {
         'UPSTREAM_UNAVAILABLE',
         `upstream ${registry} answered ${answer.status}`,
         {
-          detail: { status: answer.status },
+          detail: {
+            status: answer.status,
+            ...(isOwn ? {} : { host: answer.url.host }),
+          },
           ...(retryAfter === undefined ? {} : { retryAfterSeconds: retryAfter }),
         },
       );
@@ -293,15 +304,4 @@ export class Exchange {
 /** Ends a body that nobody will read: a small rest is read away so that the connection can be used again. */
 export function discard(body: Dispatcher.ResponseData['body']): void {
   body.dump({ limit: 64 * 1024 }).catch(() => {});
-}
-
-/** Retry-After in seconds or as a date; RFC 9110, 10.2.3. */
-function retryAfterSeconds(headers: IncomingHttpHeaders, clock: Clock): number | undefined {
-  const text = headers['retry-after'];
-  if (text === undefined) return undefined;
-  if (/^\d{1,9}$/.test(text)) return Number(text);
-  const dateMs = Date.parse(text);
-  return Number.isNaN(dateMs)
-    ? undefined
-    : Math.max(0, Math.ceil((dateMs - clock.wallMs()) / 1000));
 }

@@ -69,14 +69,19 @@ export class Health {
       this.#ailing.get(resource)?.abandoned();
       return this.#whole.failed(how, times);
     }
-    const own = this.#ailing.get(resource) ?? new Breaker(this.#clock);
-    const wasLeftAlone = own.isOpen;
-    own.failed(how, times);
-    this.#keep(resource, own);
+    const wasLeftAlone = this.#ailing.get(resource)?.isOpen === true;
+    this.#ails(resource, how, times);
     this.#failedNames.add(name);
     // What is known to be broken says nothing new, unless it was the probe of all.
     const isNews = this.#whole.isOpen || (this.#failedNames.size > 1 && !wasLeftAlone);
     return isNews ? this.#whole.failed(how, times) : false;
+  }
+
+  /** It failed where the URL sent us, which itself is well. Answers whether that ended an outage of it. */
+  failedElsewhere({ resource }: Subject, { how, times }: Omit<Failure, 'kind'>): boolean {
+    this.#ails(resource, how, times);
+    this.#failedNames.clear();
+    return this.#whole.succeeded();
   }
 
   /** The request ended in a way that says nothing of the URL. */
@@ -85,7 +90,9 @@ export class Health {
     this.#whole.abandoned();
   }
 
-  #keep(resource: string, breaker: Breaker): void {
+  #ails(resource: string, how: FailedHow, times: number): void {
+    const breaker = this.#ailing.get(resource) ?? new Breaker(this.#clock);
+    breaker.failed(how, times);
     this.#ailing.set(resource, breaker);
     const [oldest] = this.#ailing.keys();
     if (this.#ailing.size > ailingMax && oldest !== undefined) this.#ailing.delete(oldest);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { get } from '../kit/clients.ts';
-import type { Fault } from '../kit/faults.ts';
+import type { Fault, Rule } from '../kit/faults.ts';
 import { makeBlob, makeImage } from '../kit/images.ts';
 import { startMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
@@ -124,3 +124,46 @@ test('5xx for several repositories and nothing else is an outage', async () => {
   assert.equal(mirror.observedOf('breaker-changed')[0]?.state, 'open');
   assert.ok(upstream.count() < 10, String(upstream.count()));
 });
+
+const lostHosts: [name: string, fault: Fault][] = [
+  ['limits us', { status: 429, headers: { 'retry-after': '60' } }],
+  ['breaks connections', { hangUp: true }],
+];
+
+for (const [name, fault] of lostHosts) {
+  test(`a host of redirects that ${name} is left alone, and nothing else is`, async () => {
+    await using lost = await startScriptedRegistry({ rules: [{ do: fault }] });
+    await using other = await startScriptedRegistry();
+    const redirect = (repository: string, host: string): Rule => ({
+      when: { kind: 'blob', repository },
+      do: { redirectTo: (path) => `${host}${path}` },
+    });
+    await using upstream = await startScriptedRegistry({
+      rules: [redirect('library/lost', lost.url), redirect('library/other', other.url)],
+    });
+    const settings = { readAhead: false, redirectHosts: [lost.host, other.host] };
+    await using mirror = await startMirror({ upstream, settings });
+    upstream.add('library/app', image, '1');
+    upstream.addBlob('library/own', blobs[0]!);
+    other.addBlob('library/other', blobs[1]!);
+    const url = `${mirror.url}/v2/library`;
+    await get(`${url}/app/manifests/1`);
+
+    const failed = await Promise.all(
+      blobs.map(async ({ digest }) => (await get(`${url}/lost/blobs/${digest}`)).status),
+    );
+    const own = await get(`${url}/own/blobs/${blobs[0]!.digest}`);
+    const elsewhere = await get(`${url}/other/blobs/${blobs[1]!.digest}`);
+    const cached = await get(`${url}/app/manifests/1`);
+    const asked = lost.count();
+    await get(`${url}/lost/blobs/${makeBlob('one more', 5).digest}`);
+
+    assert.deepEqual(new Set(failed), new Set([404]));
+    assert.equal(own.digest, blobs[0]!.digest);
+    assert.equal(elsewhere.digest, blobs[1]!.digest);
+    assert.equal(cached.headers['x-cache'], 'HIT');
+    assert.deepEqual(mirror.app.mirror.upstreams()[0]?.pauses, []);
+    // A probe for each attempt of one fill, when the pause is over.
+    assert.ok(lost.count() - asked <= 3, 'it is left alone');
+  });
+}

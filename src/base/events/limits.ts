@@ -14,6 +14,8 @@ export type LimitEvent =
       /** Upstream answered 429: nothing of that scope is asked until the pause is over. */
       readonly kind: 'upstream-limited';
       readonly registry: string;
+      /** Of another host that upstream sends us to: what is there, and nothing else, is left alone. */
+      readonly host?: string;
       readonly scope: 'pulls' | 'blobs' | 'referrers' | 'all';
       readonly pauseSeconds: number;
     }
