@@ -78,10 +78,29 @@ export function growingContent(
 }
 
 /**
+ * A part of the blob from upstream, or the whole; when it is our turn.
+ * @param knownBytes its size, when that is known
+ * @throws MirrorError as `Upstream.fetchBlob`; UPSTREAM_INVALID for another size
+ */
+export async function fetchPart(
+  { upstream, repository, digest, policy }: FillParts,
+  part: ByteRange | undefined,
+  knownBytes: number | undefined,
+  wait: { readonly signal: AbortSignal; readonly priority: () => Priority },
+): Promise<BlobBody> {
+  await policy.clientsFirst?.turn(wait.priority, wait.signal);
+  const isWhole = part?.start === 0 && part.end >= (knownBytes ?? Infinity);
+  const wanted = isWhole ? undefined : part;
+  const body = await upstream.fetchBlob(repository.name, digest, wanted, wait);
+  needSize(body, digest, knownBytes);
+  return body;
+}
+
+/**
  * @throws MirrorError UPSTREAM_INVALID when upstream announces another size than is known, or nothing
  *   for what is something
  */
-export function needSize(
+function needSize(
   { body, sizeBytes }: BlobBody,
   digest: Digest,
   knownBytes: number | undefined,

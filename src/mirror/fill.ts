@@ -10,7 +10,7 @@ import type { BlobBody } from '../upstream/upstream.ts';
 import { FillAudience } from './fill-audience.ts';
 import { isProgress, isTooFarAhead, isWorthEnding, paysToWiden } from './fill-decisions.ts';
 import type { FillParts, FillProgress } from './fill-parts.ts';
-import { bodyFrom, growingContent, needSize, onSize, segmentsOf } from './fill-parts.ts';
+import { bodyFrom, fetchPart, growingContent, onSize, segmentsOf } from './fill-parts.ts';
 import { Lane } from './lane.ts';
 import { afterFailure, asUpstreamError, pause } from './retry.ts';
 import type { Segment, Segments } from './segments.ts';
@@ -39,6 +39,7 @@ export class Fill {
 
   readonly #parts: FillParts;
   readonly #abort = new AbortController();
+  readonly #wait = { signal: this.#abort.signal, priority: () => this.#priority() };
   readonly #open = Promise.withResolvers<void>();
   readonly #lanes = new Map<Segment, Lane>();
   #laneTasks = 0;
@@ -172,16 +173,12 @@ export class Fill {
    * process came, when that is worth it.
    */
   async #firstBody(): Promise<BlobBody> {
-    let rest = this.#parts.store.resumable(this.digest);
+    const rest = this.#parts.store.resumable(this.digest);
     // One attempt fewer than for a transfer that broke: a client waits for headers meanwhile.
     for (let attempts = 2; ; attempts += 1) {
       try {
         return await this.#fetch(rest);
       } catch (error) {
-        if (rest !== undefined && isMirrorError(error, 'UPSTREAM_INVALID')) {
-          rest = undefined;
-          continue;
-        }
         // Known to be down: the client may go on at once.
         if (this.#parts.upstream.isDown) throw error;
         await this.#waitBeforeNext(error, attempts, 0);
@@ -201,14 +198,13 @@ export class Fill {
     }
     const ingest = this.#ingest;
     this.#segments = segmentsOf(ingest, sizeBytes, policy);
-    this.#refusesRanges = sizeBytes === undefined;
+    this.#refusesRanges ||= sizeBytes === undefined || !body.acceptsRanges;
     ingest.onWaiting = (position) => this.#demand(position);
     onSize(ingest, () => this.#open.resolve());
     if (sizeBytes === 0) {
       body.body.destroy();
       this.#idle.resolve();
     } else {
-      if (!body.acceptsRanges) this.#refusesRanges = true;
       const first = this.#segments.takeAll()!;
       this.#startLane(first, bodyFrom(body, first.position));
     }
@@ -301,17 +297,21 @@ export class Fill {
     return lane.isLeaving;
   }
 
+  /** A part; or the whole, once, where upstream answers wrongly to the last who asks for a part. */
   async #fetch(part: ByteRange | undefined): Promise<BlobBody> {
-    const { upstream, digest, policy } = this.#parts;
-    await policy.clientsFirst?.turn(() => this.#priority(), this.#abort.signal);
-    const isWhole = part?.start === 0 && part.end >= (this.#announcedBytes ?? Infinity);
-    const wanted = isWhole ? undefined : part;
-    const body = await upstream.fetchBlob(this.repository.name, digest, wanted, {
-      signal: this.#abort.signal,
-      priority: () => this.#priority(),
-    });
+    try {
+      return await this.#fetchOnce(part);
+    } catch (error) {
+      const isLastPart = part !== undefined && part.start > 0 && this.#laneTasks <= 1;
+      if (!isLastPart || !isMirrorError(error, 'UPSTREAM_INVALID')) throw error;
+      this.#refusesRanges = true;
+      return this.#fetchOnce(undefined);
+    }
+  }
+
+  async #fetchOnce(part: ByteRange | undefined): Promise<BlobBody> {
+    const body = await fetchPart(this.#parts, part, this.#announcedBytes, this.#wait);
     this.#connections += 1;
-    needSize(body, digest, this.#announcedBytes);
     if (part === undefined || body.start === part.start) return body;
     this.#refusesRanges = true;
     if (this.#laneTasks <= 1) return body;
