@@ -124,7 +124,7 @@ const messages: Readonly<Record<Exclude<Event['kind'], 'request' | 'bug'>, strin
   'upstream-refused': 'upstream would send us where nothing is sent',
   'breaker-changed': 'upstream has changed its health',
   'quota-seen': 'upstream says how many pulls are left',
-  'refusal-remembered': 'upstream refused this a moment ago and is not asked again yet',
+  'refusal-remembered': 'upstream did not have this a moment ago and is not asked again yet',
   'upstream-limited': 'upstream limits our requests (429); it is left alone for a while',
   'served-stale': 'a cached copy is served because upstream did not confirm it',
   'run-changed': 'a run of a job has changed',

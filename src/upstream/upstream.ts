@@ -8,8 +8,9 @@ import type { Quota } from './quota.ts';
 
 /**
  * One upstream registry. `name` is the repository's name there. Every method may throw MirrorError
- * UPSTREAM_UNAVAILABLE (no answer, a time-out, 5xx), UPSTREAM_LIMITED (429), DENIED (401 or 403 after
- * our token), UPSTREAM_INVALID (an answer that breaks the protocol), OVERLOADED (our own queue is full).
+ * UPSTREAM_UNAVAILABLE (no answer, a time-out, 5xx, a web page in place of a refusal), UPSTREAM_LIMITED
+ * (429), DENIED (401 or 403 after our token), UPSTREAM_INVALID (an answer that breaks the protocol),
+ * OVERLOADED (our own queue is full). Whether a «does not exist» is the registry's own: `isCertain`.
  */
 export interface Upstream {
   readonly registry: string;

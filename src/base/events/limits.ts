@@ -20,7 +20,7 @@ export type LimitEvent =
       readonly pauseSeconds: number;
     }
   | {
-      /** A client asked for what upstream said a moment ago it does not have, or does not show us. */
+      /** A client asked for what upstream said a moment ago it does not have. */
       readonly kind: 'refusal-remembered';
       readonly registry: string;
       readonly key: string;
