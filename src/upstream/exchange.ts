@@ -103,7 +103,11 @@ export class Exchange {
   ): Promise<Answer> {
     const answer = await this.#followOnce(base, ask, authorization, wait);
     const isElsewhere = answer.url.origin !== base.origin;
-    if (!isElsewhere || !expiredStatuses.has(answer.status)) return this.#judge(answer, base, ask);
+    // An address that is signed for GET refuses every HEAD, a new one no less: a GET decides then.
+    const isSignedForGet = ask.method === 'HEAD' && ask.what === 'blob';
+    if (!isElsewhere || isSignedForGet || !expiredStatuses.has(answer.status)) {
+      return this.#judge(answer, base, ask);
+    }
     // A registry may hand out a signed URL that it kept too long: the registry knows a new one.
     discard(answer.body);
     return this.#judge(await this.#followOnce(base, ask, authorization, wait), base, ask);

@@ -6,7 +6,9 @@ import { isTag } from '../oci/reference.ts';
  * Where real registries leave the specification, and what the mirror makes of it, but for what has a
  * room of its own: schema 1 and media types that a manifest's fields contradict (`oci/manifest.ts`),
  * pages that lead elsewhere (`link.ts`), challenges (`challenge.ts`), and a whole body in answer to a
- * range, which a fill takes from its position on (`mirror/lane.ts`).
+ * range, which a fill takes from its position on (`mirror/lane.ts`). HEAD of a blob is refused at so many
+ * places where GET works (401 at ECR Public, distribution#4383; 400, 403, 404, 405, 411 where addresses are
+ * signed for GET, or a CDN knows nothing else) that a GET of the first byte decides (`registry-client.ts`).
  */
 
 /**
@@ -16,14 +18,8 @@ import { isTag } from '../oci/reference.ts';
  */
 const manifestHeadRefusals: ReadonlySet<number> = new Set([401, 403, 405, 501]);
 
-/**
- * HEAD of a blob is refused where GET works: ECR Public (401, distribution#4383), addresses signed for
- * GET only (403; 400 at S3), the CDN of ghcr.io. A GET of the first byte tells the size then.
- */
-const blobHeadRefusals: ReadonlySet<number> = new Set([400, 401, 403, 405, 501]);
-
-export function isHeadRefused(what: 'manifest' | 'blob', status: number): boolean {
-  return (what === 'manifest' ? manifestHeadRefusals : blobHeadRefusals).has(status);
+export function isHeadRefused(status: number): boolean {
+  return manifestHeadRefusals.has(status);
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { ByteRange } from '../base/intervals.ts';
-import type { Digest } from '../oci/digest.ts';
+import { isOfNothing, type Digest } from '../oci/digest.ts';
 import { MirrorError, type ErrorCode } from '../oci/errors.ts';
 import { manifestAccept, manifestSizeBytesMax, mediaTypes } from '../oci/manifest.ts';
 import { referenceText, type Reference } from '../oci/reference.ts';
@@ -90,7 +90,7 @@ export class RegistryClient implements Upstream {
     );
     discard(answer.body);
     const isPage = answer.status === 200 && isWebPage(answer.headers);
-    if (isHeadRefused('manifest', answer.status) || isPage) return unknownManifest;
+    if (isHeadRefused(answer.status) || isPage) return unknownManifest;
     this.#refuseUnless(
       answer,
       [200],
@@ -155,12 +155,18 @@ export class RegistryClient implements Upstream {
   ): Promise<{ sizeBytes: number | undefined }> {
     const answer = await this.#ask('HEAD', `blobs/${digest}`, name, 'blob', wait, {});
     discard(answer.body);
-    if (!isHeadRefused('blob', answer.status)) {
-      this.#refuseUnless(answer, [200], 'BLOB_UNKNOWN', `blob ${digest} of ${name}`);
-      const sizeBytes = claimedLength(answer.headers);
-      if (sizeBytes !== undefined) return { sizeBytes };
+    const { status } = answer;
+    const isDescribed = status === 200 && !isWebPage(answer.headers);
+    const sizeBytes = isDescribed ? claimedLength(answer.headers) : undefined;
+    const isEmpty = isOfNothing(digest);
+    // Some say 0 of whatever is asked.
+    if (sizeBytes !== undefined && (sizeBytes > 0 || isEmpty)) return { sizeBytes };
+    // What a CDN says to a HEAD tells nothing of a GET: only the registry knows what it has.
+    if (status === 404 && this.#transport.isOwn(answer.url)) {
+      this.#refuseUnless(answer, [], 'BLOB_UNKNOWN', `blob ${digest} of ${name}`);
     }
-    const probe = await this.fetchBlob(name, digest, { start: 0, end: 1 }, wait);
+    // Of nothing there is no first byte.
+    const probe = await this.fetchBlob(name, digest, isEmpty ? undefined : firstByte, wait);
     probe.body.destroy();
     return { sizeBytes: probe.sizeBytes };
   }
@@ -284,5 +290,7 @@ export class RegistryClient implements Upstream {
     return new MirrorError('UPSTREAM_INVALID', `upstream ${this.registry} cannot be used: ${what}`);
   }
 }
+
+const firstByte: ByteRange = { start: 0, end: 1 };
 
 const unknownManifest: Resolved = { digest: undefined, mediaType: undefined, sizeBytes: undefined };

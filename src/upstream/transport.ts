@@ -147,6 +147,11 @@ export class Transport {
     return this.#exchange.refuse(what, host, message);
   }
 
+  /** Whether an address is the registry's own, and not one that it sends to. */
+  isOwn(url: URL): boolean {
+    return this.#options.urls.some((text) => new URL(text).origin === url.origin);
+  }
+
   async close(): Promise<void> {
     await this.#options.connections.close();
   }
