@@ -131,20 +131,22 @@ export class Blobs {
     }
   }
 
-  /** The size of a blob, without a transfer: from the disk, the manifest that names it, or upstream's HEAD. */
+  /** The size of a blob, without a transfer: from the disk, or as upstream says. */
   async describe(
     repository: Repository,
     digest: Digest,
     from: MirroredUpstream,
   ): Promise<{ sizeBytes: number; outcome: Outcome }> {
     const link = await this.#links.find(repository, digest);
-    if (link !== undefined) {
-      const stored = await this.#store.find(digest);
-      stored?.close();
-      const outcome = stored === undefined ? 'MISS' : 'HIT';
-      return { sizeBytes: stored?.sizeBytes ?? link.sizeBytes, outcome };
+    if (link === undefined) {
+      const { sizeBytes } = await this.#confirm(repository, digest, from);
+      return { sizeBytes, outcome: 'MISS' };
     }
-    const { sizeBytes } = await this.#confirm(repository, digest, from);
+    const stored = await this.#store.find(digest);
+    stored?.close();
+    if (stored !== undefined) return { sizeBytes: stored.sizeBytes, outcome: 'HIT' };
+    // That a manifest names it does not mean that upstream has it: a foreign layer may be nowhere.
+    const { sizeBytes = link.sizeBytes } = await this.#ask(repository, digest, from);
     return { sizeBytes, outcome: 'MISS' };
   }
 

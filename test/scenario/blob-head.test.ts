@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { get } from '../kit/clients.ts';
-import { makeBlob, sha256 } from '../kit/images.ts';
+import { makeBlob, makeImage, sha256 } from '../kit/images.ts';
 import { startMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
 
@@ -77,4 +77,26 @@ test('the size of the empty blob is learnt from a GET where HEAD is refused', as
   const head = await get(`${mirror.url}/v2/library/app/blobs/${empty.digest}`, { method: 'HEAD' });
 
   assert.deepEqual([head.status, head.headers['content-length']], [200, '0']);
+});
+
+test('HEAD of a layer that a cached manifest names and upstream lacks is 404, as its GET is', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { readAhead: false } });
+  const image = makeImage({ seed: 'incomplete', layers: [1_000] });
+  const layer = image.layers[0]!;
+  upstream.add('library/app', image, '1');
+  upstream.remove('library/app', layer.digest);
+  await get(`${mirror.url}/v2/library/app/manifests/1`);
+  const url = `${mirror.url}/v2/library/app/blobs/${layer.digest}`;
+
+  const head = await get(url, { method: 'HEAD' });
+  const whole = await get(url);
+  upstream.addBlob('library/app', layer);
+  const there = await get(url, { method: 'HEAD' });
+
+  assert.deepEqual([head.status, whole.status], [404, 404]);
+  assert.deepEqual(
+    [there.status, there.headers['content-length']],
+    [200, String(layer.bytes.length)],
+  );
 });
