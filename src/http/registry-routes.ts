@@ -242,7 +242,7 @@ export class RegistryRoutes {
   }
 
   async #referrers(
-    { repository, digest, artifactType, ns }: Of<'referrers'>,
+    { repository, digest, artifactTypes, ns }: Of<'referrers'>,
     response: ServerResponse,
     facts: Facts,
     isHead: boolean,
@@ -254,10 +254,11 @@ export class RegistryRoutes {
     facts.outcome = answer.outcome;
     const headers = listHeaders(ns, answer);
     let manifests = items;
-    if (artifactType !== undefined) {
-      manifests = items.filter(
-        (item) => (item as { artifactType?: unknown })?.artifactType === artifactType,
-      );
+    if (artifactTypes.length > 0) {
+      manifests = items.filter((item) => {
+        const { artifactType } = (item ?? {}) as { artifactType?: string };
+        return artifactType !== undefined && artifactTypes.includes(artifactType);
+      });
       headers.push('OCI-Filters-Applied', 'artifactType');
     }
     const body = { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests };

@@ -30,7 +30,8 @@ export type RegistryRequest = {
       readonly what: 'referrers';
       readonly repository: Repository;
       readonly digest: Digest;
-      readonly artifactType: string | undefined;
+      /** Any of these; none: all. */
+      readonly artifactTypes: readonly string[];
     }
   | { readonly what: 'catalog'; readonly registry: string | undefined; readonly page: Page }
 );
@@ -97,8 +98,9 @@ export function parseTarget(target: string, upstreams: KnownUpstreams): Registry
     case 'blobs':
       return { ...common, what: 'blob', repository, digest: parseDigest(text) };
     default: {
-      const artifactType = query.get('artifactType') ?? undefined;
-      return { ...common, what: 'referrers', repository, digest: parseDigest(text), artifactType };
+      // containerd sends a parameter for each type that it wants.
+      const artifactTypes = query.getAll('artifactType').filter((type) => type !== '');
+      return { ...common, what: 'referrers', repository, digest: parseDigest(text), artifactTypes };
     }
   }
 }
@@ -158,9 +160,10 @@ function unknownRegistry(text: string): MirrorError {
 }
 
 function pageOf(query: URLSearchParams): Page {
-  const n = query.get('n');
-  const last = query.get('last') ?? undefined;
-  if (n !== null && !/^\d{1,9}$/.test(n)) {
+  // A client without a value may send the name alone: it says nothing.
+  const n = query.get('n') || undefined;
+  const last = query.get('last') || undefined;
+  if (n !== undefined && !/^\d{1,9}$/.test(n)) {
     throw new MirrorError('REQUEST_INVALID', 'the query parameter n is not a number');
   }
   if (
@@ -174,5 +177,5 @@ function pageOf(query: URLSearchParams): Page {
       'the query parameter last is no tag and no repository',
     );
   }
-  return { n: n === null ? undefined : Math.min(Number(n), pageMax), last };
+  return { n: n === undefined ? undefined : Math.min(Number(n), pageMax), last };
 }

@@ -299,6 +299,10 @@ describe('the registry door', () => {
 
     const all = await ask(url);
     const filtered = await ask(`${url}?artifactType=application/vnd.example.other`);
+    const either = await ask(
+      `${url}?artifactType=application/vnd.example.other&artifactType=application/vnd.example.signature`,
+    );
+    const unfiltered = await ask(`${url}?artifactType=`);
     const nothing = await ask(`/v2/app/referrers/${absent}`);
 
     const manifestsOf = (answer: typeof all): { digest: string }[] =>
@@ -310,6 +314,10 @@ describe('the registry door', () => {
     );
     assert.deepEqual(manifestsOf(filtered), []);
     assert.equal(filtered.headers['oci-filters-applied'], 'artifactType');
+    assert.deepEqual(manifestsOf(either), manifestsOf(all));
+    assert.equal(either.headers['oci-filters-applied'], 'artifactType');
+    assert.deepEqual(manifestsOf(unfiltered), manifestsOf(all));
+    assert.equal(unfiltered.headers['oci-filters-applied'], undefined);
     assert.equal(nothing.status, 200);
     assert.deepEqual(manifestsOf(nothing), []);
   });

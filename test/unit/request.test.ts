@@ -158,7 +158,6 @@ describe('what is refused', () => {
     ['/v2/_catalog/', 'PATH_UNKNOWN'],
     // Pages.
     ['/v2/a/tags/list?n=-1', 'REQUEST_INVALID'],
-    ['/v2/a/tags/list?n=', 'REQUEST_INVALID'],
     ['/v2/a/tags/list?n=1e3', 'REQUEST_INVALID'],
     ['/v2/a/tags/list?n=99999999999999999999', 'REQUEST_INVALID'],
     ['/v2/_catalog?n=x', 'REQUEST_INVALID'],
@@ -206,6 +205,7 @@ describe('beside the name', () => {
     };
 
     assert.deepEqual(pageOf(''), { n: undefined, last: undefined });
+    assert.deepEqual(pageOf('n=&last='), { n: undefined, last: undefined });
     assert.deepEqual(pageOf('n=0'), { n: 0, last: undefined });
     assert.deepEqual(pageOf('n=7&last=ghcr.io/org/app'), { n: 7, last: 'ghcr.io/org/app' });
     assert.deepEqual(pageOf('n=999999999&last=V1'), { n: pageMax, last: 'V1' });
@@ -222,10 +222,16 @@ describe('beside the name', () => {
     assert.equal(registryOf('/index.docker.io/v2/_catalog'), 'docker.io');
   });
 
-  test('the artifact type is unescaped', () => {
-    const request = parse(`/v2/a/referrers/${sha256}?artifactType=application%2Fspdx%2Bjson`);
+  test('artifact types are unescaped, and each of them is wanted; an empty one is none', () => {
+    const typesOf = (query: string): unknown => {
+      const request = parse(`/v2/a/referrers/${sha256}?${query}`);
+      return request.what === 'referrers' && request.artifactTypes;
+    };
 
-    assert.equal(request.what === 'referrers' && request.artifactType, 'application/spdx+json');
+    assert.deepEqual(typesOf('artifactType=application%2Fspdx%2Bjson'), ['application/spdx+json']);
+    assert.deepEqual(typesOf('artifactType=t/a&artifactType=t/b'), ['t/a', 't/b']);
+    assert.deepEqual(typesOf('artifactType='), []);
+    assert.deepEqual(typesOf('ns=docker.io'), []);
   });
 });
 
