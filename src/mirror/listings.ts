@@ -2,29 +2,43 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../base/clock.ts';
 import type { Outcome } from '../base/events.ts';
 import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
-import { isMirrorError } from '../oci/errors.ts';
+import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { repositoryKey, type Repository } from '../oci/reference.ts';
 import type { Names } from '../store/names.ts';
-import type { Wait } from '../upstream/upstream.ts';
+import type { Listed, Wait } from '../upstream/upstream.ts';
 import { Flights } from './flights.ts';
 import type { Manifests } from './manifests.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
+import { within } from './retry.ts';
 
 /** Lists kept in memory, by the entries that they have. */
 const entriesMax = 500_000;
 
-export interface ListAnswer<T> {
-  readonly items: readonly T[];
+/** Clients give up after 30 s: what has come of a long list by then is more than nothing. */
+const patienceMsMax = 20_000;
+
+/** What makes a list incomplete may be over soon: it is not believed for long. */
+const incompleteMsMax = 30_000;
+
+export interface ListAnswer<T> extends Listed<T> {
   readonly outcome: Outcome;
+  /** For the client: why it may be old, or not all there is. */
   readonly warning?: string | undefined;
 }
 
-interface KnownList {
-  readonly items: readonly unknown[];
+interface KnownList extends Listed<unknown> {
   readonly checkedMs: number;
 }
 
+/** A list on its way, and what has come of it. */
+interface Arriving {
+  readonly sinceMs: number;
+  readonly items: string[];
+}
+
 type Kind = 'tags' | 'referrers';
+
+type AskFor = (wait: Wait, arriving: Arriving) => Promise<Listed<unknown>>;
 
 /** Tag lists and referrers: upstream's, kept for `tagTtl`, and the last known ones while it is away. */
 export class Listings {
@@ -36,6 +50,7 @@ export class Listings {
     sizeCalculation: ({ items }) => items.length + 1,
   });
   readonly #asking = new Flights<ListAnswer<unknown>>();
+  readonly #arriving = new Map<string, Arriving>();
 
   constructor(parts: {
     readonly names: Names;
@@ -47,12 +62,44 @@ export class Listings {
     this.#manifests = parts.manifests;
   }
 
-  /** @throws MirrorError NAME_UNKNOWN, DENIED, or why upstream cannot say and nothing is known */
+  /**
+   * Sorted; what has come of them when they take longer than a client waits. They go on coming then, and
+   * the next client finds them here.
+   * @throws MirrorError NAME_UNKNOWN, DENIED, or why upstream cannot say and nothing is known
+   */
   async tags(repository: Repository, from: MirroredUpstream): Promise<ListAnswer<string>> {
-    const answer = await this.#list('tags', repositoryKey(repository), from, async (wait) => {
-      const tags = await from.upstream.listTags(repository.name, wait);
-      return [...new Set(tags)].sort();
-    });
+    const key = repositoryKey(repository);
+    const answer = this.allTags(repository, from);
+    const arriving = this.#arriving.get(`tags ${key}`);
+    if (arriving === undefined) return answer;
+    const patienceMs = Math.min(from.headersTimeoutMs, patienceMsMax);
+    const waitedMs = this.#clock.monotonicMs() - arriving.sinceMs;
+    const slow = `upstream ${repository.registry} has not sent all of it yet`;
+    const tooLate = new MirrorError('UPSTREAM_UNAVAILABLE', slow);
+    try {
+      return await within(answer, Math.max(0, patienceMs - waitedMs), () => tooLate);
+    } catch (error) {
+      if (error !== tooLate) throw error;
+      const last = (await this.#lastKnown('tags', key)) as Listed<string> | undefined;
+      if (last !== undefined) return staleAnswer(last, slow);
+      if (arriving.items.length === 0) return answer;
+      return answerOf({ items: sorted(arriving.items), missing: slow }, 'MISS');
+    }
+  }
+
+  /** As `tags`, however long they take: for what has no client that waits. */
+  async allTags(repository: Repository, from: MirroredUpstream): Promise<ListAnswer<string>> {
+    const answer = await this.#list(
+      'tags',
+      repositoryKey(repository),
+      from,
+      async (wait, arriving) => {
+        const { items, missing } = await from.upstream.listTags(repository.name, wait, (tags) => {
+          for (const tag of tags) arriving.items.push(tag);
+        });
+        return { items: sorted(items), missing };
+      },
+    );
     return answer as ListAnswer<string>;
   }
 
@@ -64,7 +111,8 @@ export class Listings {
     const key = `${repositoryKey(repository)}@${digest}`;
     return this.#list('referrers', key, from, async (wait) => {
       const listed = await from.upstream.referrers(repository.name, digest, wait);
-      return listed ?? this.#referrersByTag(repository, digest, from);
+      if (listed !== undefined) return listed;
+      return { items: await this.#referrersByTag(repository, digest, from), missing: undefined };
     });
   }
 
@@ -90,39 +138,77 @@ export class Listings {
     kind: Kind,
     key: string,
     from: MirroredUpstream,
-    ask: (wait: Wait) => Promise<unknown[]>,
+    ask: AskFor,
   ): Promise<ListAnswer<unknown>> {
-    const known = this.#known.get(`${kind} ${key}`);
-    if (known !== undefined && this.#clock.monotonicMs() - known.checkedMs < from.tags.tagTtlMs) {
-      return { items: known.items, outcome: 'HIT' };
-    }
-    const { result, joined } = this.#asking.share(`${kind} ${key}`, async () => {
-      const last = known?.items ?? (await this.#lastKnown(kind, key));
-      // With a list at hand nobody is made to wait long for a better one.
-      const wait = last === undefined ? {} : { headersTimeoutMs: from.revalidateTimeoutMs };
+    const flight = `${kind} ${key}`;
+    const known = this.#known.get(flight);
+    if (known !== undefined && this.#isFresh(known, from)) return answerOf(known, 'HIT');
+    const { result, joined } = this.#asking.share(flight, async () => {
+      const arriving: Arriving = { sinceMs: this.#clock.monotonicMs(), items: [] };
+      this.#arriving.set(flight, arriving);
       try {
-        const items = await ask(wait);
-        this.#known.set(`${kind} ${key}`, { items, checkedMs: this.#clock.monotonicMs() });
-        await this.#names.documents.put(kind, key, items);
-        return { items, outcome: 'MISS' };
-      } catch (error) {
-        const isAway = isMirrorError(
-          error,
-          'UPSTREAM_UNAVAILABLE',
-          'UPSTREAM_LIMITED',
-          'OVERLOADED',
-        );
-        if (!isAway || last === undefined) throw error;
-        const warning = `this list is served from the cache: ${error.message}`;
-        return { items: last, outcome: 'STALE', warning };
+        const isWhole = known !== undefined && known.missing === undefined;
+        const last = isWhole ? known : ((await this.#lastKnown(kind, key)) ?? known);
+        return await this.#ask(kind, key, from, last, (wait) => ask(wait, arriving));
+      } finally {
+        this.#arriving.delete(flight);
       }
     });
     const answer = await result;
     return joined && answer.outcome === 'MISS' ? { ...answer, outcome: 'JOINED' } : answer;
   }
 
-  async #lastKnown(kind: Kind, key: string): Promise<readonly unknown[] | undefined> {
-    const document = await this.#names.documents.find(kind, key);
-    return Array.isArray(document) ? (document as unknown[]) : undefined;
+  async #ask(
+    kind: Kind,
+    key: string,
+    from: MirroredUpstream,
+    last: Listed<unknown> | undefined,
+    ask: (wait: Wait) => Promise<Listed<unknown>>,
+  ): Promise<ListAnswer<unknown>> {
+    // With a list at hand nobody is made to wait long for a better one.
+    const wait = last === undefined ? {} : { headersTimeoutMs: from.revalidateTimeoutMs };
+    try {
+      const listed = await ask(wait);
+      this.#known.set(`${kind} ${key}`, { ...listed, checkedMs: this.#clock.monotonicMs() });
+      if (listed.missing === undefined) await this.#names.documents.put(kind, key, listed.items);
+      return answerOf(listed, 'MISS');
+    } catch (error) {
+      if (last === undefined || !isAway(error)) throw error;
+      return staleAnswer(last, error.message);
+    }
   }
+
+  #isFresh({ checkedMs, missing }: KnownList, { tags }: MirroredUpstream): boolean {
+    const ttlMs = missing === undefined ? tags.tagTtlMs : Math.min(tags.tagTtlMs, incompleteMsMax);
+    return this.#clock.monotonicMs() - checkedMs < ttlMs;
+  }
+
+  /** The last whole list. */
+  async #lastKnown(kind: Kind, key: string): Promise<Listed<unknown> | undefined> {
+    const document = await this.#names.documents.find(kind, key);
+    if (!Array.isArray(document)) return undefined;
+    return { items: document as unknown[], missing: undefined };
+  }
+}
+
+function answerOf<T>({ items, missing }: Listed<T>, outcome: Outcome): ListAnswer<T> {
+  const warning = missing === undefined ? undefined : `this list is incomplete: ${missing}`;
+  return { items, missing, outcome, warning };
+}
+
+function staleAnswer<T>({ items, missing }: Listed<T>, why: string): ListAnswer<T> {
+  return {
+    items,
+    missing,
+    outcome: 'STALE',
+    warning: `this list is served from the cache: ${why}`,
+  };
+}
+
+function sorted(tags: readonly string[]): string[] {
+  return [...new Set(tags)].sort();
+}
+
+function isAway(error: unknown): error is MirrorError {
+  return isMirrorError(error, 'UPSTREAM_UNAVAILABLE', 'UPSTREAM_LIMITED', 'OVERLOADED');
 }

@@ -129,7 +129,7 @@ export class Mirror {
       blobs: this.#blobs,
       manifests: this.#manifests,
       upstreamOf: (repository) => this.#upstreamOf(repository),
-      tagsOf: async (repository, from) => (await this.#listings.tags(repository, from)).items,
+      tagsOf: (repository, from) => this.#listings.allTags(repository, from),
       earlierOf: async (repository, tag) =>
         (await names.tags.find(repository, tag))?.history.map(({ digest }) => digest) ?? [],
       referrersOf: async (repository, digest, from) =>
@@ -204,7 +204,7 @@ export class Mirror {
     return this.#manifests.describe(repository, reference, this.#upstreamOf(repository));
   }
 
-  /** All tags of a repository, sorted. */
+  /** All tags of a repository, sorted; or what upstream gave of them, and why it is not all. */
   async tags(repository: Repository): Promise<ListAnswer<string>> {
     return this.#listings.tags(repository, this.#upstreamOf(repository));
   }

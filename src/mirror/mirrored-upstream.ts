@@ -7,6 +7,8 @@ export interface MirroredUpstream {
   readonly upstream: Upstream;
   readonly fill: FillPolicy;
   readonly tags: TagPolicy;
+  /** How long an answer's headers may take. */
+  readonly headersTimeoutMs: number;
   /** For the HEAD that asks whether a tag moved, when there is a copy to fall back to. */
   readonly revalidateTimeoutMs: number;
   /** Never asked, by setting. */

@@ -2,7 +2,15 @@ import type { ByteRange } from '../base/intervals.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, type MirrorError } from '../oci/errors.ts';
 import type { Reference } from '../oci/reference.ts';
-import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from '../upstream/upstream.ts';
+import type {
+  Arrived,
+  BlobBody,
+  FetchedManifest,
+  Listed,
+  Resolved,
+  Upstream,
+  Wait,
+} from '../upstream/upstream.ts';
 import type { Quota } from '../upstream/quota.ts';
 import type { LimitPause } from '../upstream/cooldown.ts';
 
@@ -62,11 +70,11 @@ export class PrimaryFirst implements Upstream {
     return this.#ask((upstream) => upstream.describeBlob(name, digest, wait), wait);
   }
 
-  listTags(name: string, wait: Wait): Promise<string[]> {
-    return this.#ask((upstream) => upstream.listTags(name, wait), wait);
+  listTags(name: string, wait: Wait, arrived?: Arrived): Promise<Listed<string>> {
+    return this.#ask((upstream) => upstream.listTags(name, wait, arrived), wait);
   }
 
-  referrers(name: string, digest: Digest, wait: Wait): Promise<unknown[] | undefined> {
+  referrers(name: string, digest: Digest, wait: Wait): Promise<Listed<unknown> | undefined> {
     return this.#ask((upstream) => upstream.referrers(name, digest, wait), wait);
   }
 

@@ -9,7 +9,15 @@ import type { LinkStore } from '../store/names.ts';
 import type { LimitPause } from '../upstream/cooldown.ts';
 import type { Quota } from '../upstream/quota.ts';
 import { isCertain } from '../upstream/refusal.ts';
-import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from '../upstream/upstream.ts';
+import type {
+  Arrived,
+  BlobBody,
+  FetchedManifest,
+  Listed,
+  Resolved,
+  Upstream,
+  Wait,
+} from '../upstream/upstream.ts';
 
 /** Refusals kept, some 300 bytes each; the least recently used goes first. */
 const refusalsMax = 10_000;
@@ -106,13 +114,13 @@ export class RememberingUpstream implements Upstream {
     );
   }
 
-  listTags(name: string, wait: Wait): Promise<string[]> {
+  listTags(name: string, wait: Wait, arrived?: Arrived): Promise<Listed<string>> {
     return this.#ask(`tags ${name}`, name, undefined, wait, () =>
-      this.#upstream.listTags(name, wait),
+      this.#upstream.listTags(name, wait, arrived),
     );
   }
 
-  referrers(name: string, digest: Digest, wait: Wait): Promise<unknown[] | undefined> {
+  referrers(name: string, digest: Digest, wait: Wait): Promise<Listed<unknown> | undefined> {
     return this.#upstream.referrers(name, digest, wait);
   }
 

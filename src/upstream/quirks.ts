@@ -5,7 +5,7 @@ import { isTag } from '../oci/reference.ts';
 /**
  * Where real registries leave the specification, and what the mirror makes of it, but for what has a
  * room of its own: schema 1 and media types that a manifest's fields contradict (`oci/manifest.ts`),
- * pages that lead elsewhere (`link.ts`), challenges (`challenge.ts`), and a whole body in answer to a
+ * pages that lead elsewhere (`link.ts`, `pages.ts`), challenges (`challenge.ts`), and a whole body in answer to a
  * range, which a fill takes from its position on (`mirror/lane.ts`). HEAD of a blob is refused at so many
  * places where GET works (401 at ECR Public, distribution#4383; 400, 403, 404, 405, 411 where addresses are
  * signed for GET, or a CDN knows nothing else) that a GET of the first byte decides (`registry-client.ts`).

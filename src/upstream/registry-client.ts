@@ -1,11 +1,12 @@
 import type { ByteRange } from '../base/intervals.ts';
 import { isOfNothing, type Digest } from '../oci/digest.ts';
-import { MirrorError, type ErrorCode } from '../oci/errors.ts';
+import { isMirrorError, MirrorError, type ErrorCode } from '../oci/errors.ts';
 import { manifestAccept, manifestSizeBytesMax, mediaTypes } from '../oci/manifest.ts';
 import { referenceText, type Reference } from '../oci/reference.ts';
 import { parseContentRange } from './content-range.ts';
-import { foreignHostOf, nextPage, nextQuery } from './link.ts';
+import { nextPage } from './link.ts';
 import type { LimitPause } from './cooldown.ts';
+import { pagesMax, readPages } from './pages.ts';
 import type { Quota } from './quota.ts';
 import {
   claimedDigest,
@@ -22,10 +23,24 @@ import { readAtMost } from './read-body.ts';
 import { refusalOf } from './refusal.ts';
 import { discard, type Answer, type Ask } from './exchange.ts';
 import type { Transport } from './transport.ts';
-import type { BlobBody, FetchedManifest, Resolved, Upstream, Wait } from './upstream.ts';
+import type {
+  Arrived,
+  BlobBody,
+  FetchedManifest,
+  Listed,
+  Resolved,
+  Upstream,
+  Wait,
+} from './upstream.ts';
 
-/** quay pages tags by 100 at most: 1,000 pages are 100,000 tags, beyond any real repository. */
-const pagesMax = 1_000;
+/** So many tags a page are asked for: fewer round trips, and no more than registries let themselves be asked. */
+const tagsPerPage = 1_000;
+
+/** More than any real repository has; a tag has at most 128 bytes: 25 MiB. */
+const tagsMax = 200_000;
+
+/** All pages together: some 10,000 descriptors. */
+const referrersBytesMax = 4 * 1024 * 1024;
 
 /** One page; some registries answer all tags in one, in some MiB. */
 const pageBytesMax = 8 * 1024 * 1024;
@@ -171,19 +186,37 @@ export class RegistryClient implements Upstream {
     return { sizeBytes: probe.sizeBytes };
   }
 
-  async listTags(name: string, wait: Wait): Promise<string[]> {
+  async listTags(name: string, wait: Wait, arrived?: Arrived): Promise<Listed<string>> {
     const tags = new Set<string>();
-    const headers = { accept: 'application/json' };
-    let path: string | undefined = 'tags/list';
-    for (let page = 0; path !== undefined && page < pagesMax; page += 1) {
-      const answer: Answer = await this.#ask('GET', path, name, 'tags', wait, headers);
-      this.#refuseUnless(answer, [200], 'NAME_UNKNOWN', `repository ${name}`);
-      const before = tags.size;
-      for (const tag of tagsOf(await this.#readJson(answer, 'a list of tags'))) tags.add(tag);
-      // Where `last` is ignored, the next page is the first one again, without end.
-      path = tags.size === before ? undefined : this.#nextPage(answer, name, 'tags/list');
-    }
-    return [...tags];
+    const bare: Ask = {
+      method: 'GET',
+      path: `/v2/${name}/tags/list`,
+      name,
+      what: 'tags',
+      headers: { accept: 'application/json' },
+    };
+    const first = { ...bare, path: `${bare.path}?n=${tagsPerPage}` };
+    const missing = await readPages({
+      first,
+      send: async (ask) => {
+        const answer = await this.#transport.ask(ask, wait);
+        if (ask !== first || answer.status !== 400) return answer;
+        // It takes no page of that size: distribution with a smaller `tags.maxtags`.
+        discard(answer.body);
+        return this.#transport.ask(bare, wait);
+      },
+      isOwn: (url) => this.#transport.isOwn(url),
+      take: async (answer) => {
+        this.#refuseUnless(answer, [200], 'NAME_UNKNOWN', `repository ${name}`);
+        const found = tagsOf(await this.#readJson(answer, 'a list of tags'));
+        for (const tag of found) tags.add(tag);
+        arrived?.(found);
+        return tags.size > tagsMax ? { missing: `it has more than ${tagsMax} tags` } : found.length;
+      },
+      // An outage may be over at the next try; half a list would not say so.
+      endsAt: (error) => isMirrorError(error, 'NAME_UNKNOWN', 'DENIED', 'UPSTREAM_INVALID'),
+    });
+    return { items: [...tags], missing };
   }
 
   /** The names of all repositories, where the registry tells: many do not. @throws MirrorError */
@@ -201,29 +234,41 @@ export class RegistryClient implements Upstream {
       for (const name of Array.isArray(repositories) ? (repositories as unknown[]) : []) {
         if (typeof name === 'string') names.push(name);
       }
-      query = nextQuery(answer);
+      const next = nextPage(answer);
+      query = next !== undefined && 'query' in next ? next.query : undefined;
     }
     return names;
   }
 
-  async referrers(name: string, digest: Digest, wait: Wait): Promise<unknown[] | undefined> {
-    const found: unknown[] = [];
+  async referrers(name: string, digest: Digest, wait: Wait): Promise<Listed<unknown> | undefined> {
+    let found: Map<unknown, unknown> | undefined;
+    let leftBytes = referrersBytesMax;
+    const path = `/v2/${name}/referrers/${digest}`;
     const headers = { accept: mediaTypes.ociIndex };
-    let path: string | undefined = `referrers/${digest}`;
-    for (let page = 0; path !== undefined && page < pagesMax; page += 1) {
-      const answer: Answer = await this.#ask('GET', path, name, 'referrers', wait, headers);
-      if (answer.status !== 200 || claimedType(answer.headers) !== mediaTypes.ociIndex) {
-        discard(answer.body);
-        if (page === 0 && lacksReferrers(answer.status)) return undefined;
-        this.#refuseUnless(answer, [], 'MANIFEST_UNKNOWN', `referrers of ${digest} in ${name}`);
-      }
-      const document = await this.#readJson(answer, 'a list of referrers');
-      const { manifests } = (document ?? {}) as { manifests?: unknown };
-      if (!Array.isArray(manifests)) return page === 0 ? undefined : found;
-      found.push(...(manifests as unknown[]));
-      path = this.#nextPage(answer, name, `referrers/${digest}`);
-    }
-    return found;
+    const missing = await readPages({
+      first: { method: 'GET', path, name, what: 'referrers', headers },
+      send: (ask) => this.#transport.ask(ask, wait),
+      isOwn: (url) => this.#transport.isOwn(url),
+      take: async (answer) => {
+        const index = await readIndex(answer, leftBytes);
+        if (index === undefined) {
+          // ghcr.io redirects to a site that knows nothing of it; what that refuses is no refusal.
+          const isElsewhere = !this.#transport.isOwn(answer.url);
+          const isNone = isElsewhere || lacksReferrers(answer.status);
+          if (found === undefined && isNone) return { missing: 'there is no such API' };
+          if (answer.status === 200)
+            throw this.#broken(answer, 'its list of referrers is no index');
+          this.#refuseUnless(answer, [], 'MANIFEST_UNKNOWN', `referrers of ${digest} in ${name}`);
+        }
+        const { manifests = [], sizeBytes = 0 } = index ?? {};
+        leftBytes -= sizeBytes;
+        found ??= new Map();
+        for (const entry of manifests) found.set(digestIn(entry) ?? entry, entry);
+        return manifests.length;
+      },
+      endsAt: (error) => !isMirrorError(error, 'CANCELLED'),
+    });
+    return found === undefined ? undefined : { items: [...found.values()], missing };
   }
 
   #ask(
@@ -235,12 +280,6 @@ export class RegistryClient implements Upstream {
     headers: Readonly<Record<string, string>>,
   ): Promise<Answer> {
     return this.#transport.ask({ method, path: `/v2/${name}/${rest}`, name, what, headers }, wait);
-  }
-
-  #nextPage(answer: Answer, name: string, endpoint: string): string | undefined {
-    const host = foreignHostOf(answer);
-    if (host === undefined) return nextPage(answer, name, endpoint);
-    throw this.#transport.refuse('tags', host, 'the next page of a list is never at another host');
   }
 
   async #readJson(answer: Answer, what: string): Promise<unknown> {
@@ -289,6 +328,29 @@ export class RegistryClient implements Upstream {
     discard(answer.body);
     return new MirrorError('UPSTREAM_INVALID', `upstream ${this.registry} cannot be used: ${what}`);
   }
+}
+
+/** The entries of an index; undefined when the answer is none. @throws MirrorError above the limit */
+async function readIndex(
+  { status, headers, body }: Answer,
+  limitBytes: number,
+): Promise<{ manifests: unknown[]; sizeBytes: number } | undefined> {
+  if (status !== 200 || claimedType(headers)?.toLowerCase() !== mediaTypes.ociIndex) {
+    discard(body);
+    return undefined;
+  }
+  const bytes = await readAtMost(body, limitBytes, 'a list of referrers');
+  try {
+    const { manifests } = JSON.parse(bytes.toString('utf8')) as { manifests?: unknown };
+    if (!Array.isArray(manifests)) return undefined;
+    return { manifests: manifests as unknown[], sizeBytes: bytes.length };
+  } catch {
+    return undefined;
+  }
+}
+
+function digestIn(entry: unknown): unknown {
+  return (entry as { digest?: unknown } | null)?.digest;
 }
 
 const firstByte: ByteRange = { start: 0, end: 1 };

@@ -50,11 +50,24 @@ export interface Upstream {
     digest: Digest,
     wait: Wait,
   ): Promise<{ sizeBytes: number | undefined }>;
-  /** All tags, in upstream's order. @throws MirrorError NAME_UNKNOWN */
-  listTags(name: string, wait: Wait): Promise<string[]>;
+  /**
+   * All tags, in upstream's order.
+   * @param arrived told of those of each page, when it is read
+   * @throws MirrorError NAME_UNKNOWN
+   */
+  listTags(name: string, wait: Wait, arrived?: Arrived): Promise<Listed<string>>;
   /** The descriptors that upstream's referrers API lists; undefined when it has none. */
-  referrers(name: string, digest: Digest, wait: Wait): Promise<unknown[] | undefined>;
+  referrers(name: string, digest: Digest, wait: Wait): Promise<Listed<unknown> | undefined>;
 }
+
+/** A list as far as upstream gave it. */
+export interface Listed<T> {
+  readonly items: readonly T[];
+  /** Why there is more of it that cannot be had; undefined when it is whole. */
+  readonly missing: string | undefined;
+}
+
+export type Arrived = (tags: readonly string[]) => void;
 
 /** How long, for whom, and how urgently. */
 export interface Wait {

@@ -254,6 +254,7 @@ function mirrored(
         bandwidthBytesPerSecond === 0 ? undefined : new TokenBucket(bandwidthBytesPerSecond, clock),
     },
     tags: settings,
+    headersTimeoutMs: settings.timeouts.headersMs,
     revalidateTimeoutMs: settings.timeouts.revalidateMs,
     isOffline,
     readAhead: settings.readAhead,

@@ -68,16 +68,24 @@ test('while upstream does not list its tags, or lacks one, the rule lets go of n
   addTags(upstream, '1.0', '1.1');
   await using mirror = await startMirror({
     upstream,
+    settings: { tagTtl: '0' },
     config: { prewarm: [{ ...rule, images: ['base:1.*', 'base:1.0'] }] },
   });
   await runRule(mirror);
   const before = await pins(mirror);
   assert.deepEqual(Object.keys(before), ['base:1.0', 'base:1.1']);
 
-  upstream.script({ when: { kind: 'tags' }, do: { status: 403 } });
+  const cut = { link: '</v2/library/base/tags/list>; rel="next"' };
+  const part = JSON.stringify({ tags: ['1.0'] });
+  upstream.script(
+    { when: { kind: 'tags' }, times: 1, do: { status: 200, headers: cut, body: part } },
+    { when: { kind: 'tags' }, do: { status: 403 } },
+  );
+  const incomplete = await runRule(mirror);
+  assert.deepEqual(await pins(mirror), before);
   const run = await runRule(mirror);
 
-  assert.equal(run.state, 'partial');
+  assert.deepEqual([incomplete.state, run.state], ['succeeded', 'partial']);
   assert.deepEqual(await pins(mirror), before);
 });
 

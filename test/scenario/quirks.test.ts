@@ -115,6 +115,8 @@ test('tags that come as null, twice, in pages that lead to themselves, or with w
   const empty = await get(url);
 
   assert.deepEqual(JSON.parse(listed.body.toString()), { name: 'library/app', tags: ['a', 'b'] });
+  assert.match(String(listed.headers['warning']), /its next page is the same again/);
+  assert.equal(empty.headers['warning'], undefined);
   assert.equal(asked, 2);
   assert.deepEqual(JSON.parse(empty.body.toString()), { name: 'library/app', tags: [] });
 });

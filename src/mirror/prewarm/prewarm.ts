@@ -6,6 +6,7 @@ import type { Digest } from '../../oci/digest.ts';
 import { repositoryKey, type Reference, type Repository } from '../../oci/reference.ts';
 import type { Blobs } from '../blobs.ts';
 import { waitForQuota } from '../keep-quota.ts';
+import type { Listed } from '../../upstream/upstream.ts';
 import type { MirroredUpstream } from '../mirrored-upstream.ts';
 import { parseImagePattern, type ImagePattern } from '../select/images.ts';
 import { isExactTag, selectTags } from '../select/tags.ts';
@@ -56,7 +57,7 @@ export interface Prewarmed {
 export interface PrewarmParts extends ImageContentParts {
   readonly blobs: Blobs;
   readonly upstreamOf: (repository: Repository) => MirroredUpstream;
-  readonly tagsOf: (repository: Repository, from: MirroredUpstream) => Promise<readonly string[]>;
+  readonly tagsOf: (repository: Repository, from: MirroredUpstream) => Promise<Listed<string>>;
 }
 
 /** Blobs of one image at a time; the upstream's limits hold beside it. */
@@ -88,7 +89,9 @@ export class Prewarm {
     for (const text of rule.images) {
       work.signal.throwIfAborted();
       try {
-        const { repository, references } = await this.#choose(parseImagePattern(text), rule, work);
+        const pattern = parseImagePattern(text);
+        const { repository, references, isWhole } = await this.#choose(pattern, rule, work);
+        isSelectionWhole &&= isWhole;
         if (references.length === 0) work.log(`${text}: no tag fits`);
         for (const reference of references) {
           selected.set(nameOf(repository, reference), { repository, reference });
@@ -147,15 +150,20 @@ export class Prewarm {
     { repository, tags, digest }: ImagePattern,
     rule: PrewarmRule,
     work: Work,
-  ): Promise<{ repository: Repository; references: Reference[] }> {
-    if (digest !== undefined) return { repository, references: [{ digest }] };
+  ): Promise<{ repository: Repository; references: Reference[]; isWhole: boolean }> {
+    if (digest !== undefined) return { repository, references: [{ digest }], isWhole: true };
     const pattern = tags ?? 'latest';
-    if (isExactTag(pattern)) return { repository, references: [{ tag: pattern }] };
+    if (isExactTag(pattern)) return { repository, references: [{ tag: pattern }], isWhole: true };
     const listing = this.#parts.tagsOf(repository, this.#sourceOf(repository, rule));
-    const all = await untilAborted(listing, work.signal);
+    const { items: all, missing } = await untilAborted(listing, work.signal);
+    if (missing !== undefined) work.log(`${repositoryKey(repository)}: not all tags: ${missing}`);
     const found = selectTags(all, { include: [pattern], exclude: [], newest: rule.newest });
     work.log(`${repositoryKey(repository)}:${pattern}: ${found.length} of ${all.length} tags fit`);
-    return { repository, references: found.map((tag) => ({ tag })) };
+    return {
+      repository,
+      references: found.map((tag) => ({ tag })),
+      isWhole: missing === undefined,
+    };
   }
 
   async #warm(

@@ -1,4 +1,5 @@
 import type { Digest } from '../../oci/digest.ts';
+import { MirrorError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
 import type { PrimaryAdmin } from '../../upstream/primary/admin.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
@@ -41,13 +42,21 @@ export function registrySource(parts: {
       if (upstream === undefined) return [];
       const wait = { signal, priority: () => 'sync' as const };
       const found: SourceTag[] = [];
-      for (const tag of await upstream.listTags(name, wait)) {
+      const { items, missing } = await upstream.listTags(name, wait);
+      // What is not listed would count as deleted.
+      if (missing !== undefined)
+        throw new MirrorError('UPSTREAM_INVALID', incomplete(name, missing));
+      for (const tag of items) {
         const digest = await digestOf(upstream, name, tag, wait);
         if (digest !== undefined) found.push({ tag, digest });
       }
       return found;
     },
   };
+}
+
+function incomplete(name: string, missing: string): string {
+  return `the list of the tags of ${name} is incomplete: ${missing}`;
 }
 
 async function digestOf(
