@@ -38,7 +38,7 @@ interface Arriving {
 
 type Kind = 'tags' | 'referrers';
 
-type AskFor = (wait: Wait, arriving: Arriving) => Promise<Listed<unknown>>;
+type AskFor = (wait: Wait, arriving: Arriving, isKnown: boolean) => Promise<Listed<unknown>>;
 
 /** Tag lists and referrers: upstream's, kept for `tagTtl`, and the last known ones while it is away. */
 export class Listings {
@@ -103,16 +103,33 @@ export class Listings {
     return answer as ListAnswer<string>;
   }
 
+  /**
+   * An index always, though it be empty, where upstream answers at all: from its API, else by the tag
+   * schema.
+   * @throws MirrorError DENIED, or why upstream cannot say and nothing is known
+   */
   async referrers(
     repository: Repository,
     digest: Digest,
     from: MirroredUpstream,
   ): Promise<ListAnswer<unknown>> {
     const key = `${repositoryKey(repository)}@${digest}`;
-    return this.#list('referrers', key, from, async (wait) => {
-      const listed = await from.upstream.referrers(repository.name, digest, wait);
-      if (listed !== undefined) return listed;
-      return { items: await this.#referrersByTag(repository, digest, from), missing: undefined };
+    return this.#list('referrers', key, from, async (wait, _arriving, isKnown) => {
+      let missing: string | undefined;
+      try {
+        const listed = await from.upstream.referrers(repository.name, digest, wait);
+        if (listed !== undefined) return listed;
+      } catch (error) {
+        // A list at hand is better than what may be a part of it.
+        if (!isOfTheApi(error) || (isKnown && isAway(error)) || from.upstream.isDown) throw error;
+        missing = error.message;
+      }
+      try {
+        return { items: await this.#referrersByTag(repository, digest, from), missing };
+      } catch (error) {
+        if (isKnown || !isMirrorError(error, 'UPSTREAM_LIMITED')) throw error;
+        return { items: [], missing: missing ?? error.message };
+      }
     });
   }
 
@@ -149,7 +166,9 @@ export class Listings {
       try {
         const isWhole = known !== undefined && known.missing === undefined;
         const last = isWhole ? known : ((await this.#lastKnown(kind, key)) ?? known);
-        return await this.#ask(kind, key, from, last, (wait) => ask(wait, arriving));
+        return await this.#ask(kind, key, from, last, (wait) =>
+          ask(wait, arriving, last !== undefined && last.missing === undefined),
+        );
       } finally {
         this.#arriving.delete(flight);
       }
@@ -211,4 +230,15 @@ function sorted(tags: readonly string[]): string[] {
 
 function isAway(error: unknown): error is MirrorError {
   return isMirrorError(error, 'UPSTREAM_UNAVAILABLE', 'UPSTREAM_LIMITED', 'OVERLOADED');
+}
+
+/** It may be the referrers API alone that fails so. */
+function isOfTheApi(error: unknown): error is MirrorError {
+  return isMirrorError(
+    error,
+    'DENIED',
+    'UPSTREAM_INVALID',
+    'UPSTREAM_LIMITED',
+    'UPSTREAM_UNAVAILABLE',
+  );
 }
