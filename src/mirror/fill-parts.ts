@@ -5,7 +5,7 @@ import type { ByteRange } from '../base/intervals.ts';
 import type { Priority } from '../base/limiter.ts';
 import type { Reader } from '../base/reader.ts';
 import type { Pace } from '../base/token-bucket.ts';
-import type { Digest } from '../oci/digest.ts';
+import { isOfNothing, type Digest } from '../oci/digest.ts';
 import { MirrorError } from '../oci/errors.ts';
 import type { Repository } from '../oci/reference.ts';
 import type { BlobStore, StoredBlob } from '../store/blob-store.ts';
@@ -13,7 +13,6 @@ import { chunkBytes } from '../store/chunk-cache.ts';
 import type { Ingest } from '../store/ingest.ts';
 import type { BlobBody, Upstream } from '../upstream/upstream.ts';
 import type { LanePace } from './lane.ts';
-import { digestOf } from './manifest-shelf.ts';
 import { Segments } from './segments.ts';
 import type { Suspects } from './suspects.ts';
 
@@ -83,7 +82,7 @@ export function growingContent(
  * @throws MirrorError as `Upstream.fetchBlob`; UPSTREAM_INVALID for another size
  */
 export async function fetchPart(
-  { upstream, repository, digest, policy }: FillParts,
+  { upstream, repository, digest, policy, suspects }: FillParts,
   part: ByteRange | undefined,
   knownBytes: number | undefined,
   wait: { readonly signal: AbortSignal; readonly priority: () => Priority },
@@ -93,6 +92,7 @@ export async function fetchPart(
   const wanted = isWhole ? undefined : part;
   const body = await upstream.fetchBlob(repository.name, digest, wanted, wait);
   needSize(body, digest, knownBytes);
+  suspects.sentBy(digest, body.distrust);
   return body;
 }
 
@@ -107,15 +107,13 @@ function needSize(
 ): void {
   if (sizeBytes === undefined) return;
   const isRight = sizeBytes === (knownBytes ?? sizeBytes);
-  if (isRight && (sizeBytes > 0 || digestOf(nothing, digest) === digest)) return;
+  if (isRight && (sizeBytes > 0 || isOfNothing(digest))) return;
   body.destroy();
   throw new MirrorError(
     'UPSTREAM_INVALID',
     `upstream announces ${sizeBytes} bytes for ${digest}; it has ${knownBytes ?? 'some'}`,
   );
 }
-
-const nothing = new Uint8Array();
 
 /** Calls when it is known how much there is to read; that it is nothing, only the digest can say. */
 export function onSize(ingest: Ingest, call: () => void): void {

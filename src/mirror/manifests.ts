@@ -200,8 +200,7 @@ export class Manifests {
           return held;
         }
       }
-      const fetched = await from.upstream.fetchManifest(repository.name, { digest }, {});
-      return this.#take(repository, fetched, digest, from);
+      return this.#fetch(repository, { digest }, from);
     });
   }
 
@@ -295,8 +294,7 @@ export class Manifests {
     tag: string,
     from: MirroredUpstream,
   ): Promise<ManifestAnswer> {
-    const fetched = await from.upstream.fetchManifest(repository.name, { tag }, {});
-    const held = await this.#take(repository, fetched, undefined, from);
+    const held = await this.#fetch(repository, { tag }, from);
     await this.#tags.seen(repository, tag, held.descriptor);
     return { descriptor: held.descriptor, outcome: 'MISS' };
   }
@@ -311,6 +309,24 @@ export class Manifests {
     if (descriptor === undefined) return this.#fetchTag(repository, tag, from);
     await this.#tags.seen(repository, tag, descriptor);
     return { descriptor, outcome: 'MISS' };
+  }
+
+  /** Once more when it is wrong: another URL, or the upstream behind a primary, may have it right. */
+  async #fetch(
+    repository: Repository,
+    reference: Reference,
+    from: MirroredUpstream,
+  ): Promise<HeldManifest> {
+    for (let times = 1; ; times += 1) {
+      const fetched = await from.upstream.fetchManifest(repository.name, reference, {});
+      try {
+        return await this.#take(repository, fetched, reference.digest, from);
+      } catch (error) {
+        if (!isMirrorError(error, 'UPSTREAM_INVALID')) throw error;
+        const isThereAnother = fetched.distrust();
+        if (times > 1 || !isThereAnother) throw error;
+      }
+    }
   }
 
   /** Verifies what upstream sent, remembers what it names, and keeps it. */

@@ -203,11 +203,12 @@ class PassThroughReader implements Reader {
   async #nextChunk(): Promise<Buffer | undefined> {
     if (this.#chunks === undefined) {
       const { start, end } = { start: this.#position, end: this.#range.end };
-      const { from, name, digest, sizeBytes } = this.#source;
+      const { from, name, digest, sizeBytes, suspects } = this.#source;
       const isWhole = start === 0 && end === sizeBytes;
       const { signal } = this.#abort;
       const wanted = isWhole ? undefined : { start, end };
       this.#body = await from.upstream.fetchBlob(name, digest, wanted, { signal });
+      suspects.sentBy(digest, this.#body.distrust);
       this.#chunks = (this.#body.body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
       // An upstream that ignores the range sends what came before once more.
       for (let skip = start - this.#body.start; skip > 0;) {

@@ -1,7 +1,7 @@
 import type { ByteRange } from '../base/intervals.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, type MirrorError } from '../oci/errors.ts';
-import type { Reference } from '../oci/reference.ts';
+import { referenceText, type Reference } from '../oci/reference.ts';
 import type {
   Arrived,
   BlobBody,
@@ -13,16 +13,18 @@ import type {
 } from '../upstream/upstream.ts';
 import type { Quota } from '../upstream/quota.ts';
 import type { LimitPause } from '../upstream/cooldown.ts';
+import { Suspects } from './suspects.ts';
 
 /**
  * An upstream behind a primary site: what is asked goes to the primary, and to the upstream itself when
  * the primary is away, or does not have it, or refuses it. Each keeps its own logins, connections and
  * memory of outages; a blob that breaks off at one goes on at the other, since every part of it is asked
- * for in the same way.
+ * for in the same way. What the primary has sent wrong is asked of the upstream alone, for a while.
  */
 export class PrimaryFirst implements Upstream {
   readonly #primary: Upstream;
   readonly #own: Upstream;
+  readonly #wrong = new Suspects();
 
   constructor(primary: Upstream, own: Upstream) {
     this.#primary = primary;
@@ -46,7 +48,8 @@ export class PrimaryFirst implements Upstream {
   }
 
   fetchManifest(name: string, reference: Reference, wait: Wait): Promise<FetchedManifest> {
-    return this.#ask((upstream) => upstream.fetchManifest(name, reference, wait), wait);
+    const key = referenceText(reference);
+    return this.#fetch(key, (upstream) => upstream.fetchManifest(name, reference, wait), wait);
   }
 
   resolve(name: string, reference: Reference, wait: Wait): Promise<Resolved> {
@@ -59,7 +62,7 @@ export class PrimaryFirst implements Upstream {
     part: ByteRange | undefined,
     wait: Wait,
   ): Promise<BlobBody> {
-    return this.#ask((upstream) => upstream.fetchBlob(name, digest, part, wait), wait);
+    return this.#fetch(digest, (upstream) => upstream.fetchBlob(name, digest, part, wait), wait);
   }
 
   describeBlob(
@@ -76,6 +79,26 @@ export class PrimaryFirst implements Upstream {
 
   referrers(name: string, digest: Digest, wait: Wait): Promise<Listed<unknown> | undefined> {
     return this.#ask((upstream) => upstream.referrers(name, digest, wait), wait);
+  }
+
+  /** As `#ask`, for content, which may turn out to be wrong. */
+  async #fetch<T extends { readonly distrust: () => boolean }>(
+    key: string,
+    ask: (upstream: Upstream) => Promise<T>,
+    wait: Wait,
+  ): Promise<T> {
+    if (this.#wrong.has(key)) return ask(this.#own);
+    const askMarked = async (upstream: Upstream): Promise<T> => {
+      const answer = await ask(upstream);
+      if (upstream !== this.#primary) return answer;
+      const distrust = (): boolean => {
+        this.#wrong.add(key);
+        answer.distrust();
+        return true;
+      };
+      return { ...answer, distrust };
+    };
+    return this.#ask(askMarked, wait);
   }
 
   async #ask<T>(ask: (upstream: Upstream) => Promise<T>, { signal }: Wait): Promise<T> {

@@ -34,6 +34,11 @@ export interface Endpoint {
   readonly tokens: TokenSource;
 }
 
+export interface EndpointAnswer extends Answer {
+  /** Told that it was wrong: the other URLs are asked first, for a while. Answers whether there are any. */
+  readonly distrust: () => boolean;
+}
+
 /** The URLs of one upstream, asked in order; those that failed or limit us are left alone for a while. */
 export class Endpoints {
   readonly #registry: string;
@@ -77,13 +82,14 @@ export class Endpoints {
     question: Question,
     credentials: Credentials | undefined,
     ask: (endpoint: Endpoint) => Promise<Answer>,
-  ): Promise<Answer> {
+  ): Promise<EndpointAnswer> {
     const { kind } = question;
     const account = accountKey(credentials);
-    let refusal: Answer | MirrorError | undefined;
+    let refusal: EndpointAnswer | MirrorError | undefined;
     let failure: MirrorError | undefined;
     let isOneUnasked = false;
-    for (const endpoint of this.#all) {
+    const order = this.#orderFor(question);
+    for (const endpoint of order) {
       const { health, cooldown } = endpoint;
       const seconds = cooldown.secondsLeft(kind, account);
       if (seconds !== undefined) {
@@ -96,7 +102,15 @@ export class Endpoints {
       }
       cooldown.begin(kind, account);
       try {
-        const answer = await this.#askTwice(endpoint, question, ask);
+        const isLast = endpoint === order.at(-1);
+        const distrust = (): boolean => {
+          health.distrust(question);
+          return order.length > 1;
+        };
+        const answer = {
+          ...(await this.#askTwice(endpoint, question, isLast, ask)),
+          distrust,
+        };
         cooldown.answered(kind);
         this.#succeeded(endpoint, question);
         if (!isRefusal(answer) || this.#all.length === 1) return answer;
@@ -153,9 +167,9 @@ export class Endpoints {
   async #askTwice(
     endpoint: Endpoint,
     question: Question,
+    isLast: boolean,
     ask: (endpoint: Endpoint) => Promise<Answer>,
   ): Promise<Answer> {
-    const isLast = endpoint === this.#all.at(-1);
     for (let times = 1; ; times += 1) {
       const startMs = this.#clock.monotonicMs();
       try {
@@ -173,6 +187,12 @@ export class Endpoints {
         await sleep(least + Math.random() * (most - least), undefined, { signal: question.signal });
       }
     }
+  }
+
+  #orderFor(question: Question): readonly Endpoint[] {
+    const isTrusted = ({ health }: Endpoint): boolean => health.isTrustedWith(question);
+    if (this.#all.every(isTrusted)) return this.#all;
+    return this.#all.toSorted((a, b) => Number(isTrusted(b)) - Number(isTrusted(a)));
   }
 
   #pause(endpoint: Endpoint, question: Question, error: MirrorError): MirrorError {

@@ -1,8 +1,14 @@
+import { LRUCache } from 'lru-cache';
 import type { Clock } from '../base/clock.ts';
 import { Breaker, type FailedHow } from './breaker.ts';
 
 /** Things that failed, some 200 bytes each; the one that failed first is forgotten first. */
 const ailingMax = 1_000;
+
+/** How long what was sent wrong is asked of other URLs first. */
+const distrustMs = 10 * 60_000;
+
+const distrustedMax = 10_000;
 
 /** What was asked for. */
 export interface Subject {
@@ -29,6 +35,8 @@ export class Health {
   readonly #clock: Clock;
   readonly #whole: Breaker;
   readonly #ailing = new Map<string, Breaker>();
+  /** What was sent wrong. */
+  readonly #distrusted = new LRUCache<string, true>({ max: distrustedMax, ttl: distrustMs });
   /** Repositories that failed with a 5xx since the last success. */
   readonly #failedNames = new Set<string>();
 
@@ -40,6 +48,15 @@ export class Health {
   /** Whether the URL is left alone. */
   get isDown(): boolean {
     return this.#whole.isOpen;
+  }
+
+  /** It sent that, and it was wrong. */
+  distrust({ resource }: Subject): void {
+    this.#distrusted.set(resource, true);
+  }
+
+  isTrustedWith({ resource }: Subject): boolean {
+    return !this.#distrusted.has(resource);
   }
 
   /** Whether a failure of that would come out of the blue. */

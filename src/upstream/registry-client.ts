@@ -21,6 +21,7 @@ import {
 } from './quirks.ts';
 import { readAtMost } from './read-body.ts';
 import { refusalOf } from './refusal.ts';
+import type { EndpointAnswer } from './endpoints.ts';
 import { discard, type Answer, type Ask } from './exchange.ts';
 import type { Transport } from './transport.ts';
 import type {
@@ -89,6 +90,7 @@ export class RegistryClient implements Upstream {
       bytes,
       contentType: answer.headers['content-type'],
       digest: claimedDigest(answer.headers),
+      distrust: answer.distrust,
     };
   }
 
@@ -147,6 +149,7 @@ export class RegistryClient implements Upstream {
         acceptsRanges,
         isOpenEnded: true,
         body: answer.body,
+        distrust: answer.distrust,
       };
     }
     const range = parseContentRange(headerText(answer.headers, 'content-range'));
@@ -160,6 +163,7 @@ export class RegistryClient implements Upstream {
       acceptsRanges,
       isOpenEnded: range.end === range.sizeBytes,
       body: answer.body,
+      distrust: answer.distrust,
     };
   }
 
@@ -278,7 +282,7 @@ export class RegistryClient implements Upstream {
     what: Ask['what'],
     wait: Wait,
     headers: Readonly<Record<string, string>>,
-  ): Promise<Answer> {
+  ): Promise<EndpointAnswer> {
     return this.#transport.ask({ method, path: `/v2/${name}/${rest}`, name, what, headers }, wait);
   }
 

@@ -5,7 +5,7 @@ import { TokenBucket } from '../base/token-bucket.ts';
 import { MirrorError } from '../oci/errors.ts';
 import { accountName } from './account.ts';
 import { Cooldown, type LimitedKind, type LimitPause } from './cooldown.ts';
-import { Endpoints, type Endpoint, type Question } from './endpoints.ts';
+import { Endpoints, type Endpoint, type EndpointAnswer, type Question } from './endpoints.ts';
 import { discard, Exchange, type Answer, type Ask, type AskAs } from './exchange.ts';
 import { Health } from './health.ts';
 import type { Connections } from './network/connections.ts';
@@ -105,7 +105,7 @@ export class Transport {
   }
 
   /** Answers whatever upstream says below 500, but for 429; redirects and one 401 are dealt with. */
-  async ask(ask: Ask, wait: Wait): Promise<Answer> {
+  async ask(ask: Ask, wait: Wait): Promise<EndpointAnswer> {
     if (this.#options.isOffline) {
       throw new MirrorError(
         'UPSTREAM_UNAVAILABLE',

@@ -82,6 +82,8 @@ export interface FetchedManifest {
   readonly contentType: string | undefined;
   /** What the header claimed; the caller compares. */
   readonly digest: Digest | undefined;
+  /** Told that it was wrong; see `BlobBody`. */
+  readonly distrust: () => boolean;
 }
 
 export interface Resolved {
@@ -101,4 +103,9 @@ export interface BlobBody {
   readonly isOpenEnded: boolean;
   /** Bytes from `start` on; errors, or simply ends early, when upstream breaks off. */
   readonly body: Readable;
+  /**
+   * Told that the content was wrong: whoever sent it is asked for it last, for a while. Answers whether
+   * there is anybody else.
+   */
+  readonly distrust: () => boolean;
 }

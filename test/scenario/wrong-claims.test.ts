@@ -267,3 +267,73 @@ test('what passes through and falls silent is broken off and gone on with', asyn
   assert.equal(digest, large.digest);
   assert.equal(mirror.observedOf('fill-uncached').length, 1);
 });
+
+describe('an upstream of two URLs, the first of which sends wrong bytes', () => {
+  const flip: Rule = { do: { flipByteAt: 10 } };
+  const image = makeImage({ seed: 'two urls', layers: [300_000] });
+
+  test('is asked at the second from then on for what was wrong', async () => {
+    await using wrongOne = await startScriptedRegistry({
+      rules: [{ when: { kind: 'blob', reference: image.layers[0]!.digest }, ...flip }],
+    });
+    await using upstream = await startScriptedRegistry();
+    for (const registry of [wrongOne, upstream]) registry.add('library/app', image, '1');
+    const settings = { urls: [wrongOne.url, upstream.url], readAhead: false };
+    await using mirror = await startMirror({ upstream, settings });
+    const url = `${mirror.url}/v2/library/app/blobs`;
+
+    const cut = await get(`${url}/${image.layers[0]!.digest}`);
+    await mirror.observed('fill-failed');
+    const right = await get(`${url}/${image.layers[0]!.digest}`);
+    const other = await get(`${url}/${image.config.digest}`);
+
+    assert.equal(cut.complete, false);
+    assert.equal(right.digest, image.layers[0]!.digest);
+    assert.equal(wrongOne.count({ reference: image.layers[0]!.digest }), 1);
+    // What was right there is asked for there.
+    assert.equal(other.digest, image.config.digest);
+    assert.equal(wrongOne.count({ reference: image.config.digest }), 1);
+  });
+
+  test('is asked at the second at once for a manifest', async () => {
+    await using wrongOne = await startScriptedRegistry({
+      rules: [{ when: { kind: 'manifest' }, ...flip }],
+    });
+    await using upstream = await startScriptedRegistry();
+    for (const registry of [wrongOne, upstream]) registry.add('library/app', image, '1');
+    const settings = { urls: [wrongOne.url, upstream.url] };
+    await using mirror = await startMirror({ upstream, settings });
+
+    for (const reference of ['1', image.manifest.digest]) {
+      const answer = await get(`${mirror.url}/v2/library/app/manifests/${reference}`);
+
+      assert.equal(answer.digest, image.manifest.digest, reference);
+    }
+  });
+
+  test('or a primary, is not asked again for what was wrong: upstream is', async () => {
+    await using primary = await startScriptedRegistry({
+      rules: [
+        { when: { kind: 'manifest', method: 'GET' }, ...flip },
+        { when: { kind: 'blob' }, ...flip },
+      ],
+    });
+    await using upstream = await startScriptedRegistry();
+    for (const registry of [primary, upstream]) registry.add('library/app', image, '1');
+    await using mirror = await startMirror({
+      upstream,
+      settings: { readAhead: false },
+      config: { site: { name: 'here', primary: { url: primary.url }, sync: [] } },
+    });
+    const url = `${mirror.url}/v2/library/app`;
+
+    const manifest = await get(`${url}/manifests/1`);
+    const cut = await get(`${url}/blobs/${image.layers[0]!.digest}`);
+    await mirror.observed('fill-failed');
+    const right = await get(`${url}/blobs/${image.layers[0]!.digest}`);
+
+    assert.equal(manifest.digest, image.manifest.digest);
+    assert.equal(cut.complete, false);
+    assert.equal(right.digest, image.layers[0]!.digest);
+  });
+});
