@@ -1,17 +1,36 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { get } from '../kit/clients.ts';
-import type { Fault } from '../kit/faults.ts';
+import type { Fault, Rule } from '../kit/faults.ts';
 import { makeBlob } from '../kit/images.ts';
-import { startMirror } from '../kit/mirror.ts';
-import { startScriptedRegistry } from '../kit/scripted-registry.ts';
+import { startMirror, type TestMirror } from '../kit/mirror.ts';
+import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
+import { until } from '../kit/wait-for.ts';
 
 const blob = makeBlob('wrong ranges', 400_000);
 const size = blob.bytes.length;
 const path = `/v2/library/app/blobs/${blob.digest}`;
 
-/** It breaks off, and what came before has been taken by then. */
-const cut: Fault = { truncateAfterBytes: 200_000, rateBytesPerSecond: 2_000_000 };
+/** It breaks off when something of it has been taken. */
+function cutWhen(until: Promise<void>): Rule {
+  const fault = { stall: { afterBytes: 100_000, until }, truncateAfterBytes: 200_000 };
+  return { when: { kind: 'blob', ranged: false }, times: 1, do: fault };
+}
+
+/** The blob through a mirror, whose upstream breaks off and then does this. */
+async function getCut(
+  upstream: ScriptedRegistry,
+  mirror: TestMirror,
+  rule: Rule,
+): ReturnType<typeof get> {
+  const taken = Promise.withResolvers<void>();
+  upstream.script(cutWhen(taken.promise), rule);
+  upstream.addBlob('library/app', blob);
+  const answer = get(mirror.url + path);
+  await until('bytes to arrive', () => (mirror.app.mirror.fills[0]?.doneBytes ?? 0) > 0);
+  taken.resolve();
+  return answer;
+}
 
 /** What upstream answers to the range that goes on after a cut. */
 const wrong: [name: string, fault: Fault][] = [
@@ -23,16 +42,13 @@ const wrong: [name: string, fault: Fault][] = [
 
 for (const [name, fault] of wrong) {
   test(`upstream that breaks off and answers ${name}: the whole is asked for, and the rest taken`, async () => {
-    await using upstream = await startScriptedRegistry({
-      rules: [
-        { when: { kind: 'blob', ranged: false }, times: 1, do: cut },
-        { when: { kind: 'blob', ranged: true }, do: fault },
-      ],
-    });
+    await using upstream = await startScriptedRegistry();
     await using mirror = await startMirror({ upstream });
-    upstream.addBlob('library/app', blob);
 
-    const answer = await get(mirror.url + path);
+    const answer = await getCut(upstream, mirror, {
+      when: { kind: 'blob', ranged: true },
+      do: fault,
+    });
 
     assert.equal(answer.digest, blob.digest);
     assert.deepEqual(
@@ -56,16 +72,10 @@ test('206 of the whole is an answer to a GET of the whole', async () => {
 });
 
 test('upstream that has neither the part nor the whole is asked for the whole once', async () => {
-  await using upstream = await startScriptedRegistry({
-    rules: [
-      { when: { kind: 'blob', ranged: false }, times: 1, do: cut },
-      { when: { kind: 'blob' }, do: { status: 416 } },
-    ],
-  });
+  await using upstream = await startScriptedRegistry();
   await using mirror = await startMirror({ upstream });
-  upstream.addBlob('library/app', blob);
 
-  const answer = await get(mirror.url + path);
+  const answer = await getCut(upstream, mirror, { when: { kind: 'blob' }, do: { status: 416 } });
 
   assert.equal(answer.complete, false);
   assert.equal(upstream.count(), 3);
