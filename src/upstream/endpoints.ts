@@ -75,8 +75,9 @@ export class Endpoints {
    * The answer of the first that has what is asked for. One that says it has not, or may not show it,
    * may be a mirror that keeps a part: the next is asked, and the first such answer stands when none
    * has it, unless one could not be asked, for that one might.
-   * @throws MirrorError UPSTREAM_LIMITED, UPSTREAM_UNAVAILABLE: none answered, or none is asked at the
-   *   moment; DENIED: our login was refused; whatever else `ask` throws, at once
+   * @throws MirrorError UPSTREAM_LIMITED, UPSTREAM_UNAVAILABLE, UPSTREAM_INVALID: none answered, or not
+   *   rightly, or none is asked at the moment; DENIED: our login was refused; whatever else `ask` throws,
+   *   at once
    */
   async inOrder(
     question: Question,
@@ -184,7 +185,9 @@ export class Endpoints {
           throw error;
         }
         const { least, most } = secondTryMs;
-        await sleep(least + Math.random() * (most - least), undefined, { signal: question.signal });
+        const { signal } = question;
+        const waitMs = least + Math.random() * (most - least);
+        await sleep(waitMs, undefined, { signal }).catch(() => signal?.throwIfAborted());
       }
     }
   }

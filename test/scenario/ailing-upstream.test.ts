@@ -115,6 +115,21 @@ for (const [name, fault] of refusals) {
   });
 }
 
+test('where the token server of one URL gives no token, the next URL is asked', async () => {
+  await using refusing = await startScriptedRegistry({
+    auth: { kind: 'bearer' },
+    rules: [{ when: { kind: 'token' }, do: { status: 404 } }],
+  });
+  await using upstream = await startScriptedRegistry();
+  const settings = { urls: [refusing.url, upstream.url] };
+  await using mirror = await startMirror({ upstream, settings });
+  upstream.add('library/app', image, '1');
+
+  const answer = await get(`${mirror.url}/v2/library/app/manifests/1`);
+
+  assert.equal(answer.digest, image.manifest.digest);
+});
+
 test('5xx for several repositories and nothing else is an outage', async () => {
   await using upstream = await startScriptedRegistry({ rules: [{ do: { status: 500 } }] });
   await using mirror = await startMirror({ upstream });
