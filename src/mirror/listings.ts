@@ -5,6 +5,7 @@ import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { repositoryKey, type Repository } from '../oci/reference.ts';
 import type { Names } from '../store/names.ts';
+import { isCertain } from '../upstream/refusal.ts';
 import type { Listed, Wait } from '../upstream/upstream.ts';
 import { Flights } from './flights.ts';
 import type { Manifests } from './manifests.ts';
@@ -192,7 +193,7 @@ export class Listings {
       if (listed.missing === undefined) await this.#names.documents.put(kind, key, listed.items);
       return answerOf(listed, 'MISS');
     } catch (error) {
-      if (last === undefined || !isAway(error)) throw error;
+      if (last === undefined || !isNoAnswer(error)) throw error;
       return staleAnswer(last, error.message);
     }
   }
@@ -226,6 +227,12 @@ function staleAnswer<T>({ items, missing }: Listed<T>, why: string): ListAnswer<
 
 function sorted(tags: readonly string[]): string[] {
   return [...new Set(tags)].sort();
+}
+
+/** Upstream is away, or what answers is not it or not right: nothing that a known list is wrong by. */
+function isNoAnswer(error: unknown): error is MirrorError {
+  if (isMirrorError(error, 'NAME_UNKNOWN')) return !isCertain(error);
+  return isAway(error) || isMirrorError(error, 'UPSTREAM_INVALID');
 }
 
 function isAway(error: unknown): error is MirrorError {

@@ -50,6 +50,20 @@ for (const [name, fault, status] of foreign) {
     }
   });
 
+  test(`${name}: a known list of tags is served`, async () => {
+    await using upstream = await startScriptedRegistry();
+    await using mirror = await startMirror({ upstream, settings: { tagTtl: '0' } });
+    upstream.add('library/app', image, '1');
+    const url = `${mirror.url}/v2/library/app/tags/list`;
+    const before = await get(url);
+    upstream.script({ do: fault });
+
+    const answer = await get(url);
+
+    assert.equal(answer.headers['x-cache'], 'STALE');
+    assert.deepEqual(answer.body, before.body);
+  });
+
   test(`${name}: what is not cached is found as soon as the registry is back`, async () => {
     await using upstream = await startScriptedRegistry();
     await using mirror = await startMirror({ upstream, settings: { readAhead: false } });
