@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache';
 import type { Clock } from '../base/clock.ts';
 import { Breaker, type FailedHow } from './breaker.ts';
 
@@ -8,6 +7,7 @@ const ailingMax = 1_000;
 /** How long what was sent wrong is asked of other URLs first. */
 const distrustMs = 10 * 60_000;
 
+/** The first goes first beyond it. */
 const distrustedMax = 10_000;
 
 /** What was asked for. */
@@ -35,8 +35,8 @@ export class Health {
   readonly #clock: Clock;
   readonly #whole: Breaker;
   readonly #ailing = new Map<string, Breaker>();
-  /** What was sent wrong. */
-  readonly #distrusted = new LRUCache<string, true>({ max: distrustedMax, ttl: distrustMs });
+  /** What was sent wrong, and until when that counts. */
+  readonly #distrusted = new Map<string, number>();
   /** Repositories that failed with a 5xx since the last success. */
   readonly #failedNames = new Set<string>();
 
@@ -52,11 +52,13 @@ export class Health {
 
   /** It sent that, and it was wrong. */
   distrust({ resource }: Subject): void {
-    this.#distrusted.set(resource, true);
+    this.#distrusted.delete(resource);
+    this.#distrusted.set(resource, this.#clock.monotonicMs() + distrustMs);
+    forgetFirst(this.#distrusted, distrustedMax);
   }
 
   isTrustedWith({ resource }: Subject): boolean {
-    return !this.#distrusted.has(resource);
+    return this.#clock.monotonicMs() >= (this.#distrusted.get(resource) ?? 0);
   }
 
   /** Whether a failure of that would come out of the blue. */
@@ -111,7 +113,11 @@ export class Health {
     const breaker = this.#ailing.get(resource) ?? new Breaker(this.#clock);
     breaker.failed(how, times);
     this.#ailing.set(resource, breaker);
-    const [oldest] = this.#ailing.keys();
-    if (this.#ailing.size > ailingMax && oldest !== undefined) this.#ailing.delete(oldest);
+    forgetFirst(this.#ailing, ailingMax);
   }
+}
+
+function forgetFirst(memory: Map<string, unknown>, max: number): void {
+  const [first] = memory.keys();
+  if (memory.size > max && first !== undefined) memory.delete(first);
 }

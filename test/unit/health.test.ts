@@ -85,6 +85,18 @@ describe('the health of one URL', () => {
     assert.equal(health.isDown, false);
   });
 
+  test('what was sent wrong is not trusted for ten minutes', () => {
+    const clock = new ManualClock();
+    const health = new Health(clock);
+    health.distrust(tag('bad'));
+
+    const soon = [health.isTrustedWith(tag('bad')), health.isTrustedWith(tag('good'))];
+    clock.advance(10 * 60_000);
+
+    assert.deepEqual(soon, [false, true]);
+    assert.equal(health.isTrustedWith(tag('bad')), true);
+  });
+
   test('what failed and is well again begins from nothing', () => {
     const health = new Health(new ManualClock());
     for (let times = 0; times < 4; times += 1) health.failed(tag('bad'), answered);
