@@ -41,6 +41,9 @@ type Kind = 'tags' | 'referrers';
 
 type AskFor = (wait: Wait, arriving: Arriving, isKnown: boolean) => Promise<Listed<unknown>>;
 
+/** Whether a list is kept for outages. */
+type IsWorthKeeping = (items: readonly unknown[]) => boolean | Promise<boolean>;
+
 /** Tag lists and referrers: upstream's, kept for `tagTtl`, and the last known ones while it is away. */
 export class Listings {
   readonly #names: Names;
@@ -73,7 +76,13 @@ export class Listings {
     const answer = this.allTags(repository, from);
     const arriving = this.#arriving.get(`tags ${key}`);
     if (arriving === undefined) return answer;
-    const patienceMs = Math.min(from.headersTimeoutMs, patienceMsMax);
+    // It is met below.
+    answer.catch(() => {});
+    const last = (await this.#lastKnown('tags', key)) as Listed<string> | undefined;
+    const patienceMs =
+      last === undefined
+        ? Math.min(from.headersTimeoutMs, patienceMsMax)
+        : from.revalidateTimeoutMs;
     const waitedMs = this.#clock.monotonicMs() - arriving.sinceMs;
     const slow = `upstream ${repository.registry} has not sent all of it yet`;
     const tooLate = new MirrorError('UPSTREAM_UNAVAILABLE', slow);
@@ -81,7 +90,6 @@ export class Listings {
       return await within(answer, Math.max(0, patienceMs - waitedMs), () => tooLate);
     } catch (error) {
       if (error !== tooLate) throw error;
-      const last = (await this.#lastKnown('tags', key)) as Listed<string> | undefined;
       if (last !== undefined) return staleAnswer(last, slow);
       if (arriving.items.length === 0) return answer;
       return answerOf({ items: sorted(arriving.items), missing: slow }, 'MISS');
@@ -115,7 +123,7 @@ export class Listings {
     from: MirroredUpstream,
   ): Promise<ListAnswer<unknown>> {
     const key = `${repositoryKey(repository)}@${digest}`;
-    return this.#list('referrers', key, from, async (wait, _arriving, isKnown) => {
+    const ask: AskFor = async (wait, _arriving, isKnown) => {
       let missing: string | undefined;
       try {
         const listed = await from.upstream.referrers(repository.name, digest, wait);
@@ -131,7 +139,11 @@ export class Listings {
         if (isKnown || !isMirrorError(error, 'UPSTREAM_LIMITED')) throw error;
         return { items: [], missing: missing ?? error.message };
       }
-    });
+    };
+    // That nothing refers to what nobody has pulled here may be asked without end.
+    const isWorthKeeping: IsWorthKeeping = async (items) =>
+      items.length > 0 || (await this.#names.links.find(repository, digest)) !== undefined;
+    return this.#list('referrers', key, from, ask, isWorthKeeping);
   }
 
   /** The tag schema, for registries without the API: distribution-spec, «Unavailable Referrers API». */
@@ -157,6 +169,7 @@ export class Listings {
     key: string,
     from: MirroredUpstream,
     ask: AskFor,
+    isWorthKeeping: IsWorthKeeping = () => true,
   ): Promise<ListAnswer<unknown>> {
     const flight = `${kind} ${key}`;
     const known = this.#known.get(flight);
@@ -167,9 +180,9 @@ export class Listings {
       try {
         const isWhole = known !== undefined && known.missing === undefined;
         const last = isWhole ? known : ((await this.#lastKnown(kind, key)) ?? known);
-        return await this.#ask(kind, key, from, last, (wait) =>
-          ask(wait, arriving, last !== undefined && last.missing === undefined),
-        );
+        const isKnown = last !== undefined && last.missing === undefined;
+        const askNow = (wait: Wait): Promise<Listed<unknown>> => ask(wait, arriving, isKnown);
+        return await this.#ask(kind, key, from, last, askNow, isWorthKeeping);
       } finally {
         this.#arriving.delete(flight);
       }
@@ -184,13 +197,15 @@ export class Listings {
     from: MirroredUpstream,
     last: Listed<unknown> | undefined,
     ask: (wait: Wait) => Promise<Listed<unknown>>,
+    isWorthKeeping: IsWorthKeeping,
   ): Promise<ListAnswer<unknown>> {
     // With a list at hand nobody is made to wait long for a better one.
     const wait = last === undefined ? {} : { headersTimeoutMs: from.revalidateTimeoutMs };
     try {
       const listed = await ask(wait);
       this.#known.set(`${kind} ${key}`, { ...listed, checkedMs: this.#clock.monotonicMs() });
-      if (listed.missing === undefined) await this.#names.documents.put(kind, key, listed.items);
+      const isKept = listed.missing === undefined && (await isWorthKeeping(listed.items));
+      if (isKept) await this.#names.documents.put(kind, key, listed.items);
       return answerOf(listed, 'MISS');
     } catch (error) {
       if (last === undefined || !isNoAnswer(error)) throw error;

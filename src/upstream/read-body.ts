@@ -1,6 +1,9 @@
 import type { Readable } from 'node:stream';
 import { MirrorError } from '../oci/errors.ts';
 
+/** What is small has come by then; a drip without end would hold a connection, and whoever waits. */
+const durationMsMax = 60_000;
+
 /**
  * A whole body in memory.
  * @param what the thing, with its article, for the message
@@ -13,6 +16,9 @@ export async function readAtMost(
 ): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let total = 0;
+  const timer = setTimeout(() => {
+    body.destroy(new Error(`it was not all there after ${durationMsMax} ms`));
+  }, durationMsMax);
   try {
     for await (const chunk of body as AsyncIterable<Buffer>) {
       total += chunk.length;
@@ -30,6 +36,7 @@ export async function readAtMost(
       cause,
     });
   } finally {
+    clearTimeout(timer);
     body.destroy();
   }
   return Buffer.concat(chunks);

@@ -40,6 +40,9 @@ const tagsPerPage = 1_000;
 /** More than any real repository has; a tag has at most 128 bytes: 25 MiB. */
 const tagsMax = 200_000;
 
+/** More repositories than the largest registries tell of; the rest is left out. */
+const repositoriesMax = 200_000;
+
 /** All pages together: some 10,000 descriptors. */
 const referrersBytesMax = 4 * 1024 * 1024;
 
@@ -225,9 +228,10 @@ export class RegistryClient implements Upstream {
 
   /** The names of all repositories, where the registry tells: many do not. @throws MirrorError */
   async catalog(wait: Wait): Promise<string[]> {
-    const names: string[] = [];
+    const names = new Set<string>();
     let query: string | undefined = '';
     for (let page = 0; query !== undefined && page < pagesMax; page += 1) {
+      const before = names.size;
       const path = `/v2/_catalog${query}`;
       const ask: Ask = { method: 'GET', path, name: '', what: 'tags', headers: {} };
       const answer = await this.#transport.ask(ask, wait);
@@ -236,12 +240,14 @@ export class RegistryClient implements Upstream {
         repositories?: unknown;
       };
       for (const name of Array.isArray(repositories) ? (repositories as unknown[]) : []) {
-        if (typeof name === 'string') names.push(name);
+        if (typeof name === 'string') names.add(name);
       }
+      // Where `last` is ignored, the next page is the first one again, without end.
+      if (names.size === before || names.size >= repositoriesMax) break;
       const next = nextPage(answer);
       query = next !== undefined && 'query' in next ? next.query : undefined;
     }
-    return names;
+    return [...names];
   }
 
   async referrers(name: string, digest: Digest, wait: Wait): Promise<Listed<unknown> | undefined> {

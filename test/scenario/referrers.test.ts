@@ -167,3 +167,24 @@ test('all pages of referrers together are bounded, and the warning says so', asy
   assert.match(String(answer.headers['warning']), /page 3 of it cannot be had: .* more than/);
   assert.equal(upstream.count(asked), 3);
 });
+
+test('that nothing refers to an image is known in an outage, of what is here', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { tagTtl: '0' } });
+  const image = makeImage({ seed: 'nothing refers to it', layers: [10] });
+  upstream.add('library/app', image, '1');
+  const here = image.manifest.digest;
+  const elsewhere = makeImage({ seed: 'never pulled', layers: [10] }).manifest.digest;
+  await get(`${mirror.url}/v2/library/app/manifests/1`);
+  for (const digest of [here, elsewhere]) {
+    assert.equal((await get(`${mirror.url}/v2/library/app/referrers/${digest}`)).status, 200);
+  }
+  await mirror.restart();
+  await upstream.stop();
+
+  const known = await get(`${mirror.url}/v2/library/app/referrers/${here}`);
+  const unknown = await get(`${mirror.url}/v2/library/app/referrers/${elsewhere}`);
+
+  assert.deepEqual([known.status, known.headers['x-cache']], [200, 'STALE']);
+  assert.equal(unknown.status, 503);
+});
