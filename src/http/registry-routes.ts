@@ -288,7 +288,7 @@ export class RegistryRoutes {
 function listHeaders(ns: string | undefined, answer: ListAnswer<unknown>): HeaderList {
   const headers = commonHeaders(ns);
   headers.push('X-Cache', answer.outcome);
-  if (answer.warning !== undefined) addWarning(headers, answer.warning, undefined);
+  if (answer.warning !== undefined) addWarning(headers, answer.warning, answer.ageSeconds);
   return headers;
 }
 

@@ -25,10 +25,19 @@ export interface ListAnswer<T> extends Listed<T> {
   readonly outcome: Outcome;
   /** For the client: why it may be old, or not all there is. */
   readonly warning?: string | undefined;
+  /** Since upstream last gave it; where it is an old one and that is known. */
+  readonly ageSeconds?: number | undefined;
 }
 
-interface KnownList extends Listed<unknown> {
+interface KnownList extends OldList {
+  /** On the monotonic scale. */
   readonly checkedMs: number;
+}
+
+/** Upstream's list of some time ago. */
+interface OldList extends Listed<unknown> {
+  /** By the wall clock; undefined: an earlier version kept it, without the time. */
+  readonly sinceMs: number | undefined;
 }
 
 /** A list on its way, and what has come of it. */
@@ -78,7 +87,7 @@ export class Listings {
     if (arriving === undefined) return answer;
     // It is met below.
     answer.catch(() => {});
-    const last = (await this.#lastKnown('tags', key)) as Listed<string> | undefined;
+    const last = await this.#lastKnown('tags', key);
     const patienceMs =
       last === undefined
         ? Math.min(from.headersTimeoutMs, patienceMsMax)
@@ -90,7 +99,7 @@ export class Listings {
       return await within(answer, Math.max(0, patienceMs - waitedMs), () => tooLate);
     } catch (error) {
       if (error !== tooLate) throw error;
-      if (last !== undefined) return staleAnswer(last, slow);
+      if (last !== undefined) return this.#staleAnswer(last, slow) as ListAnswer<string>;
       if (arriving.items.length === 0) return answer;
       return answerOf({ items: sorted(arriving.items), missing: slow }, 'MISS');
     }
@@ -195,7 +204,7 @@ export class Listings {
     kind: Kind,
     key: string,
     from: MirroredUpstream,
-    last: Listed<unknown> | undefined,
+    last: OldList | undefined,
     ask: (wait: Wait) => Promise<Listed<unknown>>,
     isWorthKeeping: IsWorthKeeping,
   ): Promise<ListAnswer<unknown>> {
@@ -203,13 +212,15 @@ export class Listings {
     const wait = last === undefined ? {} : { headersTimeoutMs: from.revalidateTimeoutMs };
     try {
       const listed = await ask(wait);
-      this.#known.set(`${kind} ${key}`, { ...listed, checkedMs: this.#clock.monotonicMs() });
+      const sinceMs = this.#clock.wallMs();
+      const checkedMs = this.#clock.monotonicMs();
+      this.#known.set(`${kind} ${key}`, { ...listed, sinceMs, checkedMs });
       const isKept = listed.missing === undefined && (await isWorthKeeping(listed.items));
-      if (isKept) await this.#names.documents.put(kind, key, listed.items);
+      if (isKept) await this.#names.documents.put(kind, key, { items: listed.items, sinceMs });
       return answerOf(listed, 'MISS');
     } catch (error) {
       if (last === undefined || !isNoAnswer(error)) throw error;
-      return staleAnswer(last, error.message);
+      return this.#staleAnswer(last, error.message);
     }
   }
 
@@ -219,25 +230,31 @@ export class Listings {
   }
 
   /** The last whole list. */
-  async #lastKnown(kind: Kind, key: string): Promise<Listed<unknown> | undefined> {
+  async #lastKnown(kind: Kind, key: string): Promise<OldList | undefined> {
     const document = await this.#names.documents.find(kind, key);
-    if (!Array.isArray(document)) return undefined;
-    return { items: document as unknown[], missing: undefined };
+    if (Array.isArray(document)) {
+      return { items: document as unknown[], missing: undefined, sinceMs: undefined };
+    }
+    const { items, sinceMs } = (document ?? {}) as { items?: unknown; sinceMs?: number };
+    if (!Array.isArray(items)) return undefined;
+    return { items: items as unknown[], missing: undefined, sinceMs };
+  }
+
+  #staleAnswer({ items, missing, sinceMs }: OldList, why: string): ListAnswer<unknown> {
+    const ageMs = sinceMs === undefined ? undefined : this.#clock.wallMs() - sinceMs;
+    return {
+      items,
+      missing,
+      outcome: 'STALE',
+      warning: `this list is served from the cache: ${why}`,
+      ageSeconds: ageMs === undefined ? undefined : Math.max(0, Math.round(ageMs / 1000)),
+    };
   }
 }
 
 function answerOf<T>({ items, missing }: Listed<T>, outcome: Outcome): ListAnswer<T> {
   const warning = missing === undefined ? undefined : `this list is incomplete: ${missing}`;
   return { items, missing, outcome, warning };
-}
-
-function staleAnswer<T>({ items, missing }: Listed<T>, why: string): ListAnswer<T> {
-  return {
-    items,
-    missing,
-    outcome: 'STALE',
-    warning: `this list is served from the cache: ${why}`,
-  };
 }
 
 function sorted(tags: readonly string[]): string[] {
