@@ -236,7 +236,7 @@ export class Manifests {
         key: `${repository.name}:${tag}`,
         isDown: from.upstream.isDown,
         budgetMs: from.revalidateTimeoutMs,
-        ask: () => this.#renew(repository, tag, known, from),
+        ask: (signal) => this.#renew(repository, tag, known, from, signal),
       });
     } catch (error) {
       return await this.#staleOrThrow(repository, tag, known, from, error);
@@ -249,8 +249,9 @@ export class Manifests {
     tag: string,
     known: KnownTag,
     from: MirroredUpstream,
+    signal: AbortSignal,
   ): Promise<ManifestAnswer> {
-    const resolved = await from.upstream.resolve(repository.name, { tag }, {});
+    const resolved = await from.upstream.resolve(repository.name, { tag }, { signal });
     const { digest, rejected } = known.record;
     if (resolved.digest === digest || (rejected !== undefined && resolved.digest === rejected)) {
       await this.#tags.seen(repository, tag, descriptorOf(known.record));

@@ -4,6 +4,12 @@ import { within } from './retry.ts';
 /** For an upstream that is down, or already lets somebody wait: it is asked, and that is hardly felt. */
 const suspectBudgetMs = 25;
 
+/**
+ * Late questions to one upstream that go on; the one that is late longest ends for the next. An upstream
+ * has some connections for all small questions, and those of clients without a copy must find one.
+ */
+const lateMax = 2;
+
 /** What is asked of an upstream while a copy is at hand. */
 interface Question<T> {
   readonly registry: string;
@@ -11,8 +17,11 @@ interface Question<T> {
   readonly key: string;
   readonly isDown: boolean;
   readonly budgetMs: number;
-  /** Goes on when nobody waits for it any more, so what comes of it is for `ask` itself to keep. */
-  readonly ask: () => Promise<T>;
+  /**
+   * Goes on when nobody waits for it any more, so what comes of it is for `ask` itself to keep; ends
+   * when the signal says so.
+   */
+  readonly ask: (signal: AbortSignal) => Promise<T>;
 }
 
 /** What was asked of one upstream, by number. */
@@ -20,15 +29,20 @@ interface Asked {
   last: number;
   /** Of those that were answered, the last. */
   answered: number;
-  /** Those over their budget. */
-  readonly late: Map<string, number>;
+  /** Those over their budget, the one that is late longest first. */
+  readonly late: Map<string, Late>;
+}
+
+interface Late {
+  readonly number: number;
+  readonly abort: AbortController;
 }
 
 /**
  * How long somebody who could have the copy waits for upstream: no longer than a budget, and hardly at
  * all while a question is over its budget and nothing that was asked after it has been answered. A late
  * question goes on by itself, and is not asked again meanwhile: so one that is slow is believed at last,
- * and one that hangs costs one wait. How many go on is bounded by the upstream's connections.
+ * and one that hangs costs one wait.
  */
 export class Patience {
   readonly #asked = new Map<string, Asked>();
@@ -45,7 +59,8 @@ export class Patience {
     if (asked.late.has(key)) throw tooLate();
     asked.last += 1;
     const number = asked.last;
-    const answer = ask();
+    const abort = new AbortController();
+    const answer = ask(abort.signal);
     answer.then(
       () => {
         asked.answered = Math.max(asked.answered, number);
@@ -54,9 +69,12 @@ export class Patience {
       // Whoever waited has heard of it; for the next the breaker has.
       () => asked.late.delete(key),
     );
-    const isSuspect = isDown || Math.max(...asked.late.values(), 0) > asked.answered;
+    const isUnanswered = ({ number: late }: Late): boolean => late > asked.answered;
+    const isSuspect = isDown || [...asked.late.values()].some(isUnanswered);
     return within(answer, isSuspect ? Math.min(suspectBudgetMs, budgetMs) : budgetMs, () => {
-      asked.late.set(key, number);
+      asked.late.set(key, { number, abort });
+      const [longest] = asked.late.values();
+      if (asked.late.size > lateMax) longest?.abort.abort(tooLate());
       return tooLate();
     });
   }
@@ -64,7 +82,7 @@ export class Patience {
   #askedOf(registry: string): Asked {
     const known = this.#asked.get(registry);
     if (known !== undefined) return known;
-    const asked = { last: 0, answered: 0, late: new Map<string, number>() };
+    const asked = { last: 0, answered: 0, late: new Map<string, Late>() };
     this.#asked.set(registry, asked);
     return asked;
   }

@@ -101,3 +101,19 @@ test('who asks by HEAD together for what is not here costs upstream one question
     upstream.requests.length = 0;
   }
 });
+
+test('many tags that hang leave connections to who has no copy', async () => {
+  const tags = Array.from({ length: 8 }, (_, at) => `hung-${at}`);
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startAsking(upstream, tags);
+  const url = `${mirror.url}/v2/library/app/manifests`;
+  for (const reference of tags) upstream.script({ when: { reference }, do: { holdUntil: never } });
+  const answers = await Promise.all(tags.map((tag) => get(`${url}/${tag}`)));
+  upstream.add('library/other', after, '1');
+
+  const cold = await get(`${mirror.url}/v2/library/other/manifests/1`);
+
+  assert.ok(answers.every(({ headers }) => headers['x-cache'] === 'STALE'));
+  assert.equal(cold.digest, after.manifest.digest);
+  assert.ok(cold.totalMs < 2_000, `${cold.totalMs} ms`);
+});
