@@ -99,7 +99,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     eviction: config.storage.eviction,
   });
   const { store, folder, ready } = storage;
-  const changes = new ChangeLog(path.join(folder, 'changes.db'), clock);
+  const changes = new ChangeLog(path.join(folder, 'changes.db'), clock, observe);
   const names = await openNames({
     folder,
     observe,
@@ -129,6 +129,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   const completions = new Completions({
     isWhole: (repository, digest) => mirror.isWhole(repository, digest),
     complete: (image) => changes.append({ kind: 'complete', ...image }),
+    observe,
   });
   watchers.add(completions.observe);
   const learning = await Learning.open(clock, names.documents);

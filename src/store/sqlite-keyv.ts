@@ -1,16 +1,13 @@
 import { EventEmitter } from 'node:events';
-import fs from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import type { KeyvStorageAdapter, KeyvStorageEntry, KeyvStorageGetResult } from 'keyv';
+import { closeBroken, isUnreadable, putAside } from './damaged-database.ts';
 
 /** Keys that one step of a scan reads; between steps other work runs. */
 const scanBatch = 500;
 
 /** How long to wait for another process that holds the file, a backup for one. */
 const busyTimeoutMs = 5_000;
-
-/** SQLITE_CORRUPT and SQLITE_NOTADB; sqlite.org/rescode.html. */
-const unreadableCodes = new Set([11, 26]);
 
 interface Opened {
   readonly database: DatabaseSync;
@@ -151,12 +148,7 @@ export class SqliteKeyv extends EventEmitter implements KeyvStorageAdapter {
   }
 
   #beginAnew(): Opened {
-    const aside = `${this.#file}.corrupt`;
-    for (const suffix of ['', '-wal', '-shm']) {
-      fs.rmSync(aside + suffix, { force: true });
-      if (fs.existsSync(this.#file + suffix)) fs.renameSync(this.#file + suffix, aside + suffix);
-    }
-    this.#onPutAside(aside);
+    this.#onPutAside(putAside(this.#file));
     return open(this.#file);
   }
 }
@@ -186,18 +178,4 @@ function open(file: string): Opened {
     closeBroken(database);
     throw error;
   }
-}
-
-function closeBroken(database: DatabaseSync): void {
-  try {
-    database.close();
-  } catch {
-    // The error that led here says more.
-  }
-}
-
-/** The low byte is the primary code, whatever the build adds to it. */
-function isUnreadable(error: unknown): boolean {
-  const { errcode } = (error ?? {}) as { errcode?: unknown };
-  return typeof errcode === 'number' && unreadableCodes.has(errcode & 0xff);
 }

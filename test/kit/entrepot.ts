@@ -34,10 +34,12 @@ type Config = Readonly<Record<string, unknown>>;
  *
  * @param options.config what differs from the defaults, as an object or YAML; listen addresses and the
  *   storage path are filled in where it does not name them
+ * @param options.shell what a shell does in the same process before it, such as `ulimit -n 256`
  */
 export async function startEntrepotProcess(options: {
   readonly config: Config | string;
   readonly env?: NodeJS.ProcessEnv;
+  readonly shell?: string;
 }): Promise<EntrepotProcess> {
   const folder = await temporaryFolder();
   const given = (
@@ -53,7 +55,9 @@ export async function startEntrepotProcess(options: {
   await writeFile(configPath, JSON.stringify(config, undefined, 2));
   const url = `http://${config.registry.listen}`;
   const start = async (): Promise<RunningProgram> => {
-    const started = startProgram(process.execPath, [mainPath, 'serve', '--config', configPath], {
+    const { shell = ':' } = options;
+    const command = [process.execPath, mainPath, 'serve', '--config', configPath];
+    const started = startProgram('/bin/sh', ['-c', `${shell}; exec "$@"`, 'sh', ...command], {
       env: { NODE_COMPILE_CACHE: compiledPath, ...options.env },
     });
     await untilServing(started, url);

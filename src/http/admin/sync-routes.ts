@@ -57,17 +57,21 @@ export function syncRoutes(feed: ChangeFeed, site: SiteSync): AdminRoutes {
       async (request, reply) => {
         const { since, limit, log = feed.id, latest: isLatestOnly } = request.query;
         if (isLatestOnly) return { items: [], next: null, latest: feed.latest, log: feed.id };
-        if (log !== feed.id || !feed.reaches(since)) {
+        const refuseGap = (): void => {
+          if (log === feed.id && feed.reaches(since)) return;
           throw new AdminProblem(
             410,
             `The log does not reach back to ${since}: compare /api/v1/repositories and their tags, then go on with since=${feed.latest}`,
           );
-        }
+        };
+        refuseGap();
         const seconds = Math.min(parseInt(request.query.wait ?? '0', 10), waitSecondsMax);
         const left = new AbortController();
         reply.raw.once('close', () => left.abort());
         await feed.after(since, seconds * 1000, left.signal);
         const items = feed.since(since, limit);
+        // It may have begun anew meanwhile.
+        refuseGap();
         const last = items.at(-1)?.seq ?? since;
         return { items, next: String(last), latest: feed.latest, log: feed.id };
       },

@@ -1,4 +1,4 @@
-import type { Event } from '../../base/events.ts';
+import type { Event, Observe } from '../../base/events.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { repositoryKey, type Repository } from '../../oci/reference.ts';
 
@@ -23,13 +23,16 @@ export class Completions {
   #isClosed = false;
   readonly #isWhole: (repository: Repository, digest: Digest) => Promise<boolean>;
   readonly #complete: (image: Awaited) => void;
+  readonly #observe: Observe;
 
   constructor(parts: {
     readonly isWhole: (repository: Repository, digest: Digest) => Promise<boolean>;
     readonly complete: (image: Awaited) => void;
+    readonly observe: Observe;
   }) {
     this.#isWhole = parts.isWhole;
     this.#complete = parts.complete;
+    this.#observe = parts.observe;
   }
 
   tagSet(image: Awaited): void {
@@ -58,7 +61,9 @@ export class Completions {
     if (this.#isClosed || this.#timers.has(repository)) return;
     const timer = setTimeout(() => {
       this.#timers.delete(repository);
-      const judging = this.#judge(repository);
+      const judging = this.#judge(repository).catch((error: unknown) =>
+        this.#observe({ kind: 'bug', where: 'completions', error }),
+      );
       this.#judging.add(judging);
       void judging.then(() => this.#judging.delete(judging));
     }, settleMs);

@@ -10,10 +10,16 @@ export function ownFeed(log: ChangeLog): Feed {
   return {
     latest: () => Promise.resolve({ log: log.id, seq: log.latest }),
     changes: async (cursor, waitSeconds, signal) => {
-      if (cursor.log !== log.id || !log.reaches(cursor.seq)) throw new LogTooShort();
+      const refuseGap = (): void => {
+        if (cursor.log !== log.id || !log.reaches(cursor.seq)) throw new LogTooShort();
+      };
+      refuseGap();
       await log.after(cursor.seq, waitSeconds * 1000, signal);
       signal.throwIfAborted();
-      return { changes: log.since(cursor.seq, changesAtOnce), latest: log.latest };
+      const changes = log.since(cursor.seq, changesAtOnce);
+      // It may have begun anew meanwhile.
+      refuseGap();
+      return { changes, latest: log.latest };
     },
   };
 }

@@ -6,7 +6,9 @@ import type { ChangeLog } from '../../store/changes.ts';
 /** The log of changes, in the words of the admin API. */
 export function feedOf(log: ChangeLog): ChangeFeed {
   return {
-    id: log.id,
+    get id() {
+      return log.id;
+    },
     get latest() {
       return log.latest;
     },
