@@ -84,12 +84,11 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
 
   const cache = new ChunkCache();
   const hashing = new Hashing();
-  const disk = around.disk ?? systemDisk;
   const live = new LiveConfig(config);
   const secrets = await DoorSecrets.open(config, around.env, observe);
   const storage = await openStorage({
     storagePath: config.storage.path,
-    disk,
+    disk: around.disk ?? systemDisk,
     cache,
     hashing,
     checksReads: config.storage.verify.onRead === 'crc',
@@ -98,7 +97,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     budget: budgetOf(config),
     eviction: config.storage.eviction,
   });
-  const { store, folder, ready } = storage;
+  const { store, folder, disk, ready } = storage;
   const changes = new ChangeLog(path.join(folder, 'changes.db'), clock, observe);
   const names = await openNames({
     folder,

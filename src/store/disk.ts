@@ -38,7 +38,7 @@ const syncFile = promisify(fs.fsync);
 const datasyncFile = promisify(fs.fdatasync);
 const statFile = promisify(fs.fstat);
 
-const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = fs.constants;
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
 
 const openBits = { r: O_RDONLY, 'r+': O_RDWR, 'wx+': O_RDWR | O_CREAT | O_EXCL } as const;
 
@@ -50,8 +50,9 @@ const unlinking = new Unlinking();
 
 export const systemDisk: Disk = {
   async open(path, flags) {
-    // No symlink planted in the cache folder is ever followed.
-    return new SystemFile(await openFile(path, openBits[flags] | O_NOFOLLOW, fileMode));
+    // No symlink planted in the cache folder is ever followed, and no pipe is waited for: open(2).
+    const bits = openBits[flags] | O_NOFOLLOW | O_NONBLOCK;
+    return new SystemFile(await openFile(path, bits, fileMode));
   },
   async syncFolder(path) {
     const fd = await openFile(path, 'r');

@@ -1,9 +1,11 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { MirrorError } from '../oci/errors.ts';
+import type { Disk } from './disk.ts';
 import { DiskBlobStore, type DiskBlobStoreParts } from './disk-blob-store.ts';
 import { formatFolder } from './folder/layout.ts';
-import { lockFolder } from './folder/lock.ts';
+import { lastingDisk } from './folder/lasting-disk.ts';
+import { lockFolder, type FolderLock } from './folder/lock.ts';
 import { ChecksumTable } from './verify/checksums.ts';
 import { Quarantine } from './verify/quarantine.ts';
 import { Verifier } from './verify/verifier.ts';
@@ -13,6 +15,8 @@ export interface StorageFolder {
   readonly verifier: Verifier;
   /** Where the names live. */
   readonly folder: string;
+  /** The disk, on which folders that somebody removes come back when they are needed. */
+  readonly disk: Disk;
   /** Ends when the disk has been counted and old partials are sorted out, or at `close`. */
   readonly ready: Promise<void>;
   /** Closes the store, after whom the folder is free for another process. */
@@ -34,7 +38,8 @@ export async function openStorage(
   const folder = path.resolve(parts.storagePath, formatFolder);
   const temporary = path.join(folder, 'tmp');
   const old = path.join(folder, 'tmp-old');
-  let unlock: (() => void) | undefined;
+  let lock: FolderLock | undefined;
+  let disk: Disk;
   try {
     for (const below of ['blobs/sha256', 'blobs/sha512']) {
       await parts.disk.makeFolder(path.join(folder, below));
@@ -42,7 +47,7 @@ export async function openStorage(
     for (const below of ['', 'blobs', 'blobs/sha256', 'blobs/sha512', 'tmp', 'partials']) {
       await refuseLink(path.join(folder, below));
     }
-    unlock = lockFolder(folder);
+    lock = lockFolder(folder);
     await fs.promises.mkdir(old, { recursive: true, mode: 0o700 });
     await fs.promises
       .rename(temporary, path.join(old, String(Date.now())))
@@ -50,8 +55,13 @@ export async function openStorage(
         if (error.code !== 'ENOENT') throw error;
       });
     await parts.disk.makeFolder(temporary);
+    disk = await lastingDisk(parts.disk, folder, async () => {
+      if (lock?.holds() === true) return;
+      lock?.release();
+      lock = lockFolder(folder);
+    });
   } catch (cause) {
-    unlock?.();
+    lock?.release();
     if (cause instanceof MirrorError) throw cause;
     throw new MirrorError(
       'DISK_FAILED',
@@ -66,7 +76,7 @@ export async function openStorage(
     table: new ChecksumTable({ folder, observe }),
     quarantine: await Quarantine.open(folder, parts.budget.maxBytes),
   });
-  const store = new DiskBlobStore({ ...parts, folder, verifier });
+  const store = new DiskBlobStore({ ...parts, disk, folder, verifier });
   const abort = new AbortController();
   const ready = settleIn(store, old, abort.signal);
   const close = async (): Promise<void> => {
@@ -74,9 +84,9 @@ export async function openStorage(
     await ready;
     await store.close();
     await verifier.close();
-    unlock();
+    lock?.release();
   };
-  return { store, verifier, folder, ready, close };
+  return { store, verifier, folder, disk, ready, close };
 }
 
 async function settleIn(store: DiskBlobStore, old: string, signal: AbortSignal): Promise<void> {

@@ -84,8 +84,10 @@ export class PartialFile {
     try {
       await this.#disk.unlink(this.path);
       this.reservation.settle();
-    } catch {
-      this.reservation.keepWritten();
+    } catch (error) {
+      // Somebody else has removed it.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') this.reservation.settle();
+      else this.reservation.keepWritten();
     }
   }
 

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { MirrorError } from '../../src/oci/errors.ts';
 import { systemDisk, type Disk } from '../../src/store/disk.ts';
 import { pathOfBlob } from '../../src/store/folder/layout.ts';
 import { makeBlob } from '../kit/images.ts';
 import { until } from '../kit/wait-for.ts';
-import { assertSame, drain, openTestStore, put, take } from './test-store.ts';
+import { assertSame, drain, openTestStore, put, take, write } from './test-store.ts';
 
 const kib = 1024;
 
@@ -169,5 +171,20 @@ describe('the budget', () => {
     freeBytes = 200 * kib;
 
     await put(it.store, a);
+  });
+});
+
+describe('a file that somebody removes while it arrives', () => {
+  test('takes no place of the budget when it is given up', async () => {
+    await using it = await openTestStore();
+    const blob = makeBlob('removed', 300 * kib);
+    const ingest = await it.store.ingest(blob.digest, blob.bytes.length);
+    ingest.committed.catch(() => {});
+    await write(ingest, 0, blob.bytes.subarray(0, 200 * kib));
+
+    await rm(join(it.folder, 'tmp'), { recursive: true });
+    await ingest.fail(new MirrorError('CANCELLED', 'given up'));
+
+    assert.equal(it.store.usedBytes, 0);
   });
 });

@@ -4,13 +4,20 @@ import path from 'node:path';
 import { MirrorError } from '../../oci/errors.ts';
 import { closeBroken, isBusy, isUnreadable } from '../damaged-database.ts';
 
+/** That a folder is ours. */
+export interface FolderLock {
+  /** Whether the folder that is there now is the one that was taken. */
+  holds(): boolean;
+  release(): void;
+}
+
 /**
- * Takes a folder for this store alone, until the answer is called or the process ends, however it ends:
+ * Takes a folder for this store alone, until it is released or the process ends, however it ends:
  * the lock is the kernel's, by way of SQLite, so none is left behind by `kill -9`. The file `lock` stays
  * and means nothing by itself; one that is damaged is emptied.
  * @throws MirrorError DISK_FAILED when somebody else has it, or it cannot be locked at all
  */
-export function lockFolder(folder: string): () => void {
+export function lockFolder(folder: string): FolderLock {
   const file = path.join(folder, 'lock');
   try {
     return lock(file);
@@ -30,7 +37,7 @@ export function lockFolder(folder: string): () => void {
   }
 }
 
-function lock(file: string): () => void {
+function lock(file: string): FolderLock {
   const database = new DatabaseSync(file, { timeout: 0 });
   try {
     // The transaction stays open, and writes nothing: it is the lock.
@@ -39,7 +46,13 @@ function lock(file: string): () => void {
     closeBroken(database);
     throw error;
   }
-  return () => database.close();
+  const inode = inodeOf(file);
+  return { holds: () => inodeOf(file) === inode, release: () => closeBroken(database) };
+}
+
+/** Of a file that we have open nobody else gets the number. */
+function inodeOf(file: string): bigint | undefined {
+  return fs.lstatSync(file, { throwIfNoEntry: false, bigint: true })?.ino;
 }
 
 /**
