@@ -99,15 +99,26 @@ async function serve(config: Config, source: ConfigSource): Promise<number> {
     void manager.stopping();
     log.info({ signal }, 'shutting down: running downloads may end, new ones are refused');
     for (const again of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(again, () => process.exit(128 + constants.signals[again]));
+      process.once(again, () => endAtOnce(again));
     }
     const { cutConnections } = await app.close();
     log.info({ cutConnections }, 'stopped');
     return 0;
   } finally {
     manager.close();
-    closeLog();
+    if (!(await closeLog())) endAtOnce('SIGTERM');
   }
+}
+
+/**
+ * By the signal itself, whose listeners are gone: an exit of the runtime waits for its threads, and one
+ * of them may be held for ever by a disk or an output that does not answer. The first process of a
+ * container is deaf to it, and exits.
+ */
+function endAtOnce(signal: 'SIGTERM' | 'SIGINT'): void {
+  process.removeAllListeners(signal);
+  process.kill(process.pid, signal);
+  process.exit(128 + constants.signals[signal]);
 }
 
 function nextSignal(): Promise<'SIGTERM' | 'SIGINT'> {

@@ -1,6 +1,7 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
 import type { Event, Observe, RequestEvent } from '../base/events.ts';
 import { withoutSecrets } from '../base/secrets.ts';
+import { LineWriter } from './line-writer.ts';
 import { prettyStream } from './pretty.ts';
 import { errorTable, type ErrorCode } from '../oci/errors.ts';
 
@@ -19,28 +20,27 @@ export function createLog(level: LogLevel, stream: DestinationStream): Log {
   return pino({ level, base: null, timestamp, serializers }, stream);
 }
 
-/** Lines are collected and written in the background, this often or when there are enough of them. */
-const flushMs = 250;
-const flushBytes = 4096;
+/** At the end, for what nobody has read by then. */
+const lastLinesMs = 2_000;
 
-/** The log of the server on the standard output. @returns `close` writes what is left */
+/**
+ * The log of the server on the standard output.
+ * @returns `close` writes what is left, for two seconds at most; its answer is false when the process
+ *   cannot end by itself, since the standard output holds a write
+ */
 export function openLog(
   { level, format }: { readonly level: LogLevel; readonly format: 'auto' | 'json' | 'pretty' },
   stdout: { readonly isTTY?: boolean },
   env: Readonly<Record<string, string | undefined>>,
-): { readonly log: Log; readonly close: () => void } {
-  const stream = pino.destination({ fd: 1, sync: false, minLength: flushBytes });
-  const flushing = setInterval(() => stream.flush(), flushMs);
+): { readonly log: Log; readonly close: () => Promise<boolean> } {
+  const writer = new LineWriter(1);
   const isTerminal = stdout.isTTY === true;
   const isPretty = format === 'pretty' || (format === 'auto' && isTerminal);
-  const pretty = prettyStream((text) => stream.write(text), isTerminal && !env['NO_COLOR']);
-  return {
-    log: createLog(level, isPretty ? pretty : stream),
-    close: () => {
-      clearInterval(flushing);
-      stream.flushSync();
-    },
-  };
+  const pretty = prettyStream((text) => writer.write(text), isTerminal && !env['NO_COLOR']);
+  const log = createLog(level, isPretty ? pretty : writer);
+  writer.onDropped = (lines) =>
+    log.warn({ lines }, 'nobody read the standard output: so many lines of the log were dropped');
+  return { log, close: () => writer.close(lastLinesMs) };
 }
 
 function errorFields(error: unknown): Record<string, unknown> {

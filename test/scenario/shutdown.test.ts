@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { Agent } from 'node:http';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { get } from '../kit/clients.ts';
 import { startEntrepotProcess, type EntrepotProcess } from '../kit/entrepot.ts';
 import { makeBlob, makeImage } from '../kit/images.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
 import { arrivingFiles, assertFilesAreTheirNames, storedFiles } from '../kit/store-folder.ts';
+import { temporaryFolder } from '../kit/temporary-folder.ts';
 import { until } from '../kit/wait-for.ts';
 
 const mib = 1024 * 1024;
@@ -148,6 +151,53 @@ test('a second SIGTERM ends it at once', async () => {
   await until('the process ends', () => mirror.exited() !== undefined);
 
   assert.ok(performance.now() - startMs < 5_000);
-  assert.equal(mirror.exited(), 143);
+  assert.equal(mirror.exited(), 'SIGTERM');
+  assert.equal((await asking).complete, false);
+});
+
+/** The standard output is a pipe that nobody reads, and that is full. */
+async function startUnread(upstreamUrl: string, pipe: string): Promise<EntrepotProcess> {
+  execFileSync('mkfifo', [pipe]);
+  const mirror = await startEntrepotProcess({
+    config: {
+      log: { level: 'debug' },
+      registry: { shutdownTimeout: '1m' },
+      upstreams: { 'docker.io': { urls: [upstreamUrl] } },
+    },
+    shell: `exec 3<>'${pipe}' >&3`,
+  });
+  for (let at = 0; at < 600; at += 1) await get(`${mirror.url}/v2/`);
+  return mirror;
+}
+
+test('SIGTERM ends it within seconds, with 0, when nobody reads its log', async () => {
+  await using folder = await temporaryFolder();
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startUnread(upstream.url, join(folder.path, 'log'));
+
+  process.kill(mirror.pid, 'SIGTERM');
+  await until('the process ends', () => mirror.exited() !== undefined);
+
+  assert.equal(mirror.exited(), 0);
+});
+
+test('a second SIGTERM ends it at once, also when nobody reads its log', async () => {
+  await using folder = await temporaryFolder();
+  await using upstream = await startScriptedRegistry({ rateBytesPerSecond: mib / 4 });
+  const blob = makeBlob('unread', 32 * mib);
+  upstream.addBlob('library/app', blob);
+  await using mirror = await startUnread(upstream.url, join(folder.path, 'log'));
+  const asking = get(`${mirror.url}/v2/library/app/blobs/${blob.digest}`);
+  await untilReading(mirror, 1);
+
+  process.kill(mirror.pid, 'SIGTERM');
+  await until('it shuts down', async () => {
+    return (await get(`${mirror.adminUrl}/readyz`)).status === 503;
+  });
+  const startMs = performance.now();
+  process.kill(mirror.pid, 'SIGTERM');
+  await until('the process ends', () => mirror.exited() !== undefined);
+
+  assert.ok(performance.now() - startMs < 1_000);
   assert.equal((await asking).complete, false);
 });
