@@ -25,6 +25,7 @@ import { Hashing } from './store/hashing.ts';
 import { ChangeLog } from './store/changes.ts';
 import { openNames, type TagChange } from './store/names.ts';
 import { openStorage } from './store/open-store.ts';
+import { shareDescriptors } from './wiring/descriptors.ts';
 import { openAdmin, Watchers } from './wiring/admin.ts';
 import { DoorSecrets } from './wiring/door-secrets.ts';
 import { LiveConfig, type Reloaded } from './wiring/live-config.ts';
@@ -43,6 +44,8 @@ export interface Surroundings {
   readonly observe: Observe;
   readonly version: string;
   readonly disk?: Disk;
+  /** Files and sockets that the process may have open; undefined when nobody knows. */
+  readonly descriptorLimit?: number | undefined;
   readonly logLevel: { get(): string; set(level: string): void };
 }
 
@@ -82,6 +85,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     watchers.observe(event);
   };
 
+  const shares = shareDescriptors(around.descriptorLimit);
   const cache = new ChunkCache();
   const hashing = new Hashing();
   const live = new LiveConfig(config);
@@ -91,6 +95,7 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     disk: around.disk ?? systemDisk,
     cache,
     hashing,
+    openFilesMax: shares.keptFiles,
     checksReads: config.storage.verify.onRead === 'crc',
     clock,
     observe,
@@ -136,7 +141,12 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
   watchers.add(learning.observe);
 
   const routes = new RegistryRoutes(mirror, observe);
-  const registry = registryServer(routes, secrets.tlsOf('registry'));
+  const registry = registryServer(routes, {
+    tls: secrets.tlsOf('registry'),
+    connectionsMax: shares.clients,
+    onRefused: (connections) =>
+      observe({ kind: 'clients-refused', connections, max: shares.clients }),
+  });
   const registryUrl = (): string => urlOf(config.registry, registry.server.address());
   const scheduler = new Scheduler({ clock, observe, documents: names.documents });
   const { primary } = upstreams;

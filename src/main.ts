@@ -62,6 +62,7 @@ async function serve(config: Config, source: ConfigSource): Promise<number> {
       import('./telemetry/log.ts'),
     ]);
   const { readVersion } = await import('./cli/program.ts');
+  const { readDescriptorLimit } = await import('./wiring/descriptors.ts');
   const { log, close: closeLog } = openLog(config.log, process.stdout, process.env);
   const observe = logObserver(log);
   let app: App | undefined;
@@ -80,6 +81,7 @@ async function serve(config: Config, source: ConfigSource): Promise<number> {
       env: process.env,
       observe,
       version: readVersion(),
+      descriptorLimit: readDescriptorLimit(),
       logLevel: {
         get: () => log.level,
         set: (level) => {

@@ -20,6 +20,12 @@ export type Event =
   | StoreEvent
   | RunEvent
   | ConfigEvent
+  | {
+      /** Of clients, for want of descriptors; so many since it was last told. */
+      readonly kind: 'clients-refused';
+      readonly connections: number;
+      readonly max: number;
+    }
   | { readonly kind: 'bug'; readonly where: string; readonly error: unknown };
 
 export type Observe = (event: Event) => void;

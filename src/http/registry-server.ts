@@ -15,11 +15,21 @@ const requestTimeoutMs = 60_000;
 /** At shutdown, how long a connection may be idle after an answer: the next part of a pull comes at once. */
 const idleAtShutdownMs = 1_000;
 
+/** Refused connections come in crowds; one line of the log tells of so long. */
+const refusalsToldMs = 1_000;
+
 /** The registry door: one wildcard, for the path is parsed by hand from the raw target. */
 export function registryServer(
   routes: RegistryRoutes,
-  tls: ServerTls | undefined,
+  door: {
+    readonly tls: ServerTls | undefined;
+    /** Of those beyond it that ask for nothing are closed, and the newest is refused. */
+    readonly connectionsMax: number;
+    /** Told how many were refused, once in a while. */
+    readonly onRefused: (connections: number) => void;
+  },
 ): FastifyInstance {
+  const { tls } = door;
   const http = {
     maxHeaderSize: headerBytesMax,
     headersTimeout: requestTimeoutMs,
@@ -53,7 +63,27 @@ export function registryServer(
   app.addContentTypeParser('*', (_request, _payload, done) => done(null));
   app.all('/*', handle);
   app.setNotFoundHandler(handle);
+  if (Number.isFinite(door.connectionsMax)) limitConnections(app, door);
   return app;
+}
+
+/** Who comes again finds the place of a connection on which nobody asked anything. */
+function limitConnections(
+  { server }: FastifyInstance,
+  door: { readonly connectionsMax: number; readonly onRefused: (connections: number) => void },
+): void {
+  let refused = 0;
+  let telling: NodeJS.Timeout | undefined;
+  server.maxConnections = door.connectionsMax;
+  server.on('drop', () => {
+    refused += 1;
+    server.closeIdleConnections();
+    telling ??= setTimeout(() => {
+      telling = undefined;
+      door.onRefused(refused);
+      refused = 0;
+    }, refusalsToldMs).unref();
+  });
 }
 
 /**

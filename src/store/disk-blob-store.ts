@@ -34,6 +34,8 @@ export interface DiskBlobStoreParts {
   readonly budget: DiskBudget;
   readonly eviction: EvictionPolicy;
   readonly verifier: Verifier;
+  /** Files that stay open for the next reader. */
+  readonly openFilesMax?: number;
 }
 
 /**
@@ -93,7 +95,7 @@ export class DiskBlobStore implements BlobStore {
       assumedBytes: this.#residents.lastStoredBytes ?? Infinity,
     });
     this.#partials = new Partials({ folder, disk, space: this.#space });
-    this.#open = new OpenBlobs(disk, parts.cache, parts.verifier);
+    this.#open = new OpenBlobs(disk, parts.cache, parts.verifier, parts.openFilesMax ?? 256);
   }
 
   /** Stored, reserved for what is arriving, and on its way out. */
@@ -332,7 +334,7 @@ export class DiskBlobStore implements BlobStore {
     try {
       return new PartialFile({
         path: file,
-        file: await this.#disk.open(file, before === undefined ? 'wx+' : 'r+'),
+        file: await this.#open.openFile(file, before === undefined ? 'wx+' : 'r+'),
         reservation,
         disk: this.#disk,
         clock: this.#clock,

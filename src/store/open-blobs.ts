@@ -1,14 +1,14 @@
 import { LRUCache } from 'lru-cache';
 import type { Digest } from '../oci/digest.ts';
 import type { ChunkCache } from './chunk-cache.ts';
-import type { Disk } from './disk.ts';
+import type { Disk, DiskFile } from './disk.ts';
 import { occupiedBytesOf } from './folder/layout.ts';
 import { OpenFile } from './open-file.ts';
 import type { OpenBlob } from './stored-blob.ts';
 import type { Verifier } from './verify/verifier.ts';
 
-/** Open descriptors kept for the next reader; the rest of a usual limit of 1,024 is for sockets. */
-const openFilesMax = 256;
+/** Of the process, and of the machine: open(2). */
+const exhaustedCodes = new Set(['EMFILE', 'ENFILE']);
 
 /** The blobs whose files are open: one descriptor each, for all who read it and for the next one. */
 export class OpenBlobs {
@@ -18,13 +18,15 @@ export class OpenBlobs {
   readonly #kept: LRUCache<Digest, OpenBlob>;
   /** There is no place for them any more, but somebody has them still. */
   readonly #lent = new Map<Digest, OpenBlob>();
+  #closing: Promise<boolean> | undefined;
 
-  constructor(disk: Disk, cache: ChunkCache, verifier: Verifier) {
+  /** @param filesMax that stay open for the next reader */
+  constructor(disk: Disk, cache: ChunkCache, verifier: Verifier, filesMax: number) {
     this.#disk = disk;
     this.#cache = cache;
     this.#verifier = verifier;
     this.#kept = new LRUCache({
-      max: openFilesMax,
+      max: filesMax,
       dispose: (blob, digest, reason) => {
         if (reason === 'evict' && blob.open.isShared) this.#lend(digest, blob);
         blob.open.release();
@@ -50,7 +52,7 @@ export class OpenBlobs {
    */
   async open(digest: Digest, path: string): Promise<OpenBlob | undefined> {
     await this.#verifier.settled(digest);
-    const file = await this.#disk.open(path, 'r');
+    const file = await this.openFile(path, 'r');
     try {
       const { sizeBytes, allocatedBytes, isFile } = await file.stat();
       if (!isFile) throw new Error(`${digest} is not a plain file`);
@@ -79,6 +81,21 @@ export class OpenBlobs {
     }
   }
 
+  /** Where no more files may be open, those that nobody reads are closed for it. */
+  async openFile(path: string, flags: 'r' | 'r+' | 'wx+'): Promise<DiskFile> {
+    try {
+      return await this.#disk.open(path, flags);
+    } catch (error) {
+      const { code = '' } = error as NodeJS.ErrnoException;
+      if (!exhaustedCodes.has(code)) throw error;
+      this.#closing ??= this.#closeIdle().finally(() => {
+        this.#closing = undefined;
+      });
+      if (!(await this.#closing)) throw error;
+      return this.#disk.open(path, flags);
+    }
+  }
+
   /** Takes over one hold of the file. */
   keep(digest: Digest, blob: OpenBlob): void {
     this.#kept.set(digest, blob);
@@ -96,6 +113,14 @@ export class OpenBlobs {
 
   close(): void {
     this.#kept.clear();
+  }
+
+  /** Whether there was one. */
+  async #closeIdle(): Promise<boolean> {
+    const idle = [...this.#kept].filter(([, { open }]) => !open.isShared);
+    for (const [digest] of idle) this.#kept.delete(digest);
+    for (const [, { open }] of idle) await open.closed;
+    return idle.length > 0;
   }
 
   #lend(digest: Digest, blob: OpenBlob): void {

@@ -21,6 +21,7 @@ export class OpenFile {
   /** Told once, before the read fails, that the file cannot be read or is not what was committed. */
   onWrong: (why: string) => void = () => {};
   #holders = 1;
+  #closing: Promise<void> | undefined;
   /** Told when the last holder has released it. */
   onClosed: () => void = () => {};
 
@@ -32,6 +33,11 @@ export class OpenFile {
   /** Whether somebody beside its owner has it; such a file is no victim, for its blocks would stay. */
   get isShared(): boolean {
     return this.#holders > 1;
+  }
+
+  /** Ends when the descriptor is closed, after the last holder has released it. */
+  get closed(): Promise<void> | undefined {
+    return this.#closing;
   }
 
   /** From now on what is read from the disk is checked. What is in memory has been. */
@@ -49,7 +55,7 @@ export class OpenFile {
     this.#cache.drop(this.chunks);
     this.onClosed();
     // Nothing can be done about a failing close of a file that is only read, or already synced.
-    this.file.close().catch(() => {});
+    this.#closing = this.file.close().catch(() => {});
   }
 
   /**

@@ -95,6 +95,7 @@ export function logObserver(log: Log): Observe {
       case 'upstream-refused':
       case 'breaker-changed':
       case 'upstream-limited':
+      case 'clients-refused':
       case 'served-stale':
         return log.warn(fieldsOf(event), messages[event.kind]);
       case 'fill-committed':
@@ -126,6 +127,8 @@ const messages: Readonly<Record<Exclude<Event['kind'], 'request' | 'bug'>, strin
   'quota-seen': 'upstream says how many pulls are left',
   'refusal-remembered': 'upstream did not have this a moment ago and is not asked again yet',
   'upstream-limited': 'upstream limits our requests (429); it is left alone for a while',
+  'clients-refused':
+    'connections of clients were refused: the process may open too few files; raise its limit (ulimit -n, LimitNOFILE)',
   'served-stale': 'a cached copy is served because upstream did not confirm it',
   'run-changed': 'a run of a job has changed',
   'run-ended': 'a run of a job has ended',
