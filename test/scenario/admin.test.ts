@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
+import { Agent } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { ClientConfig } from '../../src/api/clients.ts';
@@ -315,4 +316,28 @@ test('the API describes itself: every path of DESIGN’s that exists, and each G
   }
   assert.ok(asked >= 10, `${asked} paths`);
   assert.equal((await ask(mirror, '/docs/')).status, 200);
+});
+
+test('whoever tries out admin tokens is refused after a while; what a web page sends uses up nothing', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({
+    upstream,
+    config: { admin: { listen: '127.0.0.1:0', token: { env: 'ADMIN_TOKEN' } } },
+    env: { ADMIN_TOKEN: 'the-right-one' },
+  });
+  using agent = Object.assign(new Agent({ keepAlive: true, maxSockets: 20 }), {
+    [Symbol.dispose]: () => agent.destroy(),
+  });
+  const stats = `${mirror.adminUrl}/api/v1/stats`;
+  const statuses = async (count: number, headers: Record<string, string>): Promise<number[]> => {
+    const asked = Array.from({ length: count }, () => get(stats, { agent, headers }));
+    return (await Promise.all(asked)).map(({ status }) => status);
+  };
+
+  const ofPage = await statuses(3_100, { origin: 'https://evil.example' });
+  const tried = await statuses(3_100, { authorization: 'Bearer guessed' });
+
+  assert.equal(ofPage.filter((status) => status === 403).length, 3_100);
+  assert.equal(tried.filter((status) => status === 401).length, 3_000);
+  assert.equal(tried.filter((status) => status === 429).length, 100);
 });

@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import helmet from '@fastify/helmet';
 import rateLimit from '@fastify/rate-limit';
 import type { FastifyRequest } from 'fastify';
+import type { Problem } from '../../api/common.ts';
 import { sendProblem } from './problems.ts';
 import type { AdminApp } from './server.ts';
 
@@ -36,7 +37,12 @@ export async function guard(
     strictTransportSecurity: false,
     referrerPolicy: { policy: 'no-referrer' },
   });
+  app.addHook('onRequest', async (request, reply) => {
+    const refusal = siteRefusal(request, door.token(), door.hosts);
+    if (refusal !== undefined) await sendProblem(reply, refusal);
+  });
   await app.register(rateLimit, {
+    global: false,
     max: requestsPerMinuteMax,
     timeWindow: '1 minute',
     errorResponseBuilder: (_request, { after }) =>
@@ -44,39 +50,42 @@ export async function guard(
         statusCode: 429,
       }),
   });
+  // After what a web page may send in a person's name, which must not use up what that person has; and
+  // before the token, which nobody may try out.
+  app.addHook('onRequest', app.rateLimit());
   app.addHook('onRequest', async (request, reply) => {
-    const refusal = refusalOf(request, door.token(), door.hosts);
-    if (refusal === undefined) return;
-    if (refusal.status === 401) reply.header('WWW-Authenticate', 'Bearer realm="entrepot admin"');
-    await sendProblem(reply, refusal);
+    if (hasToken(request, door.token())) return;
+    reply.header('WWW-Authenticate', 'Bearer realm="entrepot admin"');
+    await sendProblem(reply, {
+      title: 'The admin token is missing or wrong',
+      status: 401,
+      detail:
+        'send it as «Authorization: Bearer …»; on the command line, --token-file names its file',
+    });
   });
 }
 
-function refusalOf(
+function siteRefusal(
   request: FastifyRequest,
   token: string | undefined,
   hosts: readonly string[],
-): { title: string; status: number; detail?: string } | undefined {
+): Problem | undefined {
   if (isForeign(request.headers.origin, request.headers.host)) {
     return { title: 'Requests of other web sites are refused', status: 403 };
   }
-  if (token === undefined) {
-    const host = hostnameOf(request.headers.host);
-    if (isIP(host) !== 0 || host === 'localhost' || hosts.includes(host)) return undefined;
-    return {
-      title: `The admin API is not reached by the name ${host} without a token`,
-      status: 403,
-      detail: 'use 127.0.0.1 or localhost, or set admin.token',
-    };
-  }
-  if (openPaths.test(request.url)) return undefined;
-  if (isToken(request.headers.authorization, token)) return undefined;
+  if (token !== undefined) return undefined;
+  const host = hostnameOf(request.headers.host);
+  if (isIP(host) !== 0 || host === 'localhost' || hosts.includes(host)) return undefined;
   return {
-    title: 'The admin token is missing or wrong',
-    status: 401,
-    detail:
-      'send it as «Authorization: Bearer …»; on the command line, --token-file names its file',
+    title: `The admin API is not reached by the name ${host} without a token`,
+    status: 403,
+    detail: 'use 127.0.0.1 or localhost, or set admin.token',
   };
+}
+
+/** Where one is asked for. */
+function hasToken({ url, headers }: FastifyRequest, token: string | undefined): boolean {
+  return token === undefined || openPaths.test(url) || isToken(headers.authorization, token);
 }
 
 function isForeign(origin: string | undefined, host: string | undefined): boolean {
