@@ -63,6 +63,8 @@ async function serve(config: Config, source: ConfigSource): Promise<number> {
     ]);
   const { readVersion } = await import('./cli/program.ts');
   const { readDescriptorLimit } = await import('./wiring/descriptors.ts');
+  // What is cached may be private.
+  process.umask(0o077);
   const { log, close: closeLog } = openLog(config.log, process.stdout, process.env);
   const observe = logObserver(log);
   let app: App | undefined;

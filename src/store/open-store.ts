@@ -5,6 +5,7 @@ import type { Disk } from './disk.ts';
 import { DiskBlobStore, type DiskBlobStoreParts } from './disk-blob-store.ts';
 import { formatFolder } from './folder/layout.ts';
 import { lastingDisk } from './folder/lasting-disk.ts';
+import { closeToOthers, refuseWritableByOthers } from './folder/permissions.ts';
 import { lockFolder, type FolderLock } from './folder/lock.ts';
 import { ChecksumTable } from './verify/checksums.ts';
 import { Quarantine } from './verify/quarantine.ts';
@@ -44,9 +45,10 @@ export async function openStorage(
     for (const below of ['blobs/sha256', 'blobs/sha512']) {
       await parts.disk.makeFolder(path.join(folder, below));
     }
-    for (const below of ['', 'blobs', 'blobs/sha256', 'blobs/sha512', 'tmp', 'partials']) {
-      await refuseLink(path.join(folder, below));
-    }
+    const ours = ['', 'blobs', 'blobs/sha256', 'blobs/sha512', 'tmp', 'partials'].map((below) =>
+      path.join(folder, below),
+    );
+    for (const below of ours) await refuseLink(below);
     lock = lockFolder(folder);
     await fs.promises.mkdir(old, { recursive: true, mode: 0o700 });
     await fs.promises
@@ -55,6 +57,8 @@ export async function openStorage(
         if (error.code !== 'ENOENT') throw error;
       });
     await parts.disk.makeFolder(temporary);
+    await refuseWritableByOthers(ours, temporary);
+    await closeToOthers(folder);
     disk = await lastingDisk(parts.disk, folder, async () => {
       if (lock?.holds() === true) return;
       lock?.release();
