@@ -33,6 +33,7 @@ export interface SiteSync {
 const waitSecondsMax = 55;
 
 export function syncRoutes(feed: ChangeFeed, site: SiteSync): AdminRoutes {
+  const ruleNames = (): string[] => site.status().items.map(({ name }) => name);
   return (app) => {
     const tags = ['sites'];
     app.get(
@@ -101,7 +102,7 @@ export function syncRoutes(feed: ChangeFeed, site: SiteSync): AdminRoutes {
       async ({ params, query }, reply) => {
         const started = site.run(params.rule, query.dryRun);
         if (started !== undefined) return reply.code(202).send(started);
-        throw new AdminProblem(404, `There is no rule ${params.rule}; /api/v1/sync lists them`);
+        throw noRule(params.rule, ruleNames());
       },
     );
     app.get(
@@ -114,11 +115,24 @@ export function syncRoutes(feed: ChangeFeed, site: SiteSync): AdminRoutes {
           response: { 200: syncVerification, 404: problem, 503: problem },
         },
       },
-      (request, reply) => {
+      async (request, reply) => {
+        const { rule } = request.query;
+        const names = ruleNames();
+        // What compares nothing must not say that all is equal.
+        if (names.length === 0 || (rule !== undefined && !names.includes(rule))) {
+          throw noRule(rule, names);
+        }
         const left = new AbortController();
         reply.raw.once('close', () => left.abort());
-        return site.verify(request.query.rule, left.signal);
+        return site.verify(rule, left.signal);
       },
     );
   };
+}
+
+function noRule(name: string | undefined, names: readonly string[]): AdminProblem {
+  if (names.length === 0) {
+    return new AdminProblem(404, 'This server has no sync rules: see site in its configuration');
+  }
+  return new AdminProblem(404, `There is no rule ${name}; the rules are ${names.join(', ')}`);
 }
