@@ -126,7 +126,7 @@ function addRun(
     .summary(summary)
     .description(description)
     .option('--json', 'print the run as JSON')
-    .addHelpText('after', `\nExample:\n  entrepot ${name}`);
+    .addHelpText('after', `\nExamples:\n  entrepot ${name}\n  entrepot ${name} --dry-run`);
   if (name === 'gc') {
     command
       .option(
@@ -134,7 +134,7 @@ function addRun(
         'how long a manifest without a tag stays unused (default: storage.gc.untagged)',
       )
       .option('--dry-run', 'say what would go, and remove nothing');
-  }
+  } else command.option('--dry-run', 'say how much would be read, and read nothing');
   addServerOptions(command).action(async (options: CacheOptions) => {
     const query = new URLSearchParams();
     if (options.untagged !== undefined) query.set('untagged', options.untagged);

@@ -35,7 +35,7 @@ export async function followRun(
   if (isTerminal) io.stdout.write('\r\u001B[K');
   if (last === undefined) throw new CliFailure('the server ended the stream before the run began');
   if (json) io.stdout.write(`${JSON.stringify(last, undefined, 2)}\n`);
-  else io.stdout.write(`${endOf(last, io)}\n`);
+  else io.stdout.write(`${endOf(last, io, toldLines)}\n`);
   if (io.interrupted?.aborted === true && last.endedAt === null) return exitCodes.failed;
   return last.state === 'succeeded' ? exitCodes.done : exitCodes.failed;
 }
@@ -62,7 +62,14 @@ export function lineOf(run: Run): string {
   return `${state}; ${imagesDone} of ${imagesTotal} images, ${blobsDone} of ${blobsTotal} blobs, ${size(bytesDone)} of ${size(bytesTotal)}${fetched}`;
 }
 
-function endOf(run: RunWithLog, io: CliIo): string {
+/** A dry run has done nothing, whatever its counters say of what it looked at. */
+function outcomeOf(run: Run): string {
+  if (!run.isDryRun || run.state !== 'succeeded') return lineOf(run);
+  return 'dry run succeeded; nothing was done,';
+}
+
+/** @param toldLines of its log, which are not said again */
+function endOf(run: RunWithLog, io: CliIo, toldLines: number): string {
   const paint = painter(io.stdout, io.env);
   const lines = run.errors.map(
     ({ object, message }) => `${paint('red', '✗')} ${object}: ${message}`,
@@ -72,8 +79,8 @@ function endOf(run: RunWithLog, io: CliIo): string {
       ? 0
       : (Date.parse(run.endedAt) - Date.parse(run.startedAt)) / 1000;
   const mark = run.state === 'succeeded' ? paint('green', '✓') : paint('yellow', '!');
-  if (run.isDryRun) lines.push(...run.log.map(({ text }) => `  ${text}`));
-  lines.push(`${mark} ${lineOf(run)} in ${duration(seconds)}`);
+  if (run.isDryRun) lines.push(...run.log.slice(toldLines).map(({ text }) => `  ${text}`));
+  lines.push(`${mark} ${outcomeOf(run)} in ${duration(seconds)}`);
   if (run.endedAt === null) lines.push(`The run goes on: entrepot jobs log ${run.id}`);
   return lines.join('\n');
 }

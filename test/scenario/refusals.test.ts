@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Run } from '../../src/api/runs.ts';
+import { get } from '../kit/clients.ts';
 import { runCommand, type CommandResult } from '../kit/command.ts';
+import { makeImage } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
+
+const image = makeImage({ seed: 'refusals', layers: [30_000] });
 
 interface Answer {
   readonly status: number;
@@ -49,4 +54,58 @@ test('sync verify of a rule that does not exist is refused with the rules that t
   assert.deepEqual([verified.exitCode, verified.out, run.exitCode], [1, '', 1]);
   assert.deepEqual([without.exitCode, without.out], [1, '']);
   assert.match(without.err, /no sync rules: see site in its configuration/);
+});
+
+test('a dry scrub says how much would be read, and reads nothing', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream });
+  upstream.add('library/app', image, '1');
+  await command(mirror, 'prewarm', 'app:1');
+
+  const asked = await ask(mirror, 'POST', '/scrub?dryRun=true');
+  const { id, isDryRun } = JSON.parse(asked.text) as Run;
+  const ended = await mirror.observed(
+    'run-changed',
+    (run) => run.id === id && run.state === 'succeeded',
+  );
+  const texts = [
+    await command(mirror, 'scrub', '--dry-run'),
+    await command(mirror, 'jobs', 'run', 'scrub', '--dry-run'),
+  ];
+
+  assert.deepEqual([asked.status, isDryRun, ended.state], [202, true, 'succeeded']);
+  for (const { exitCode, out } of texts) {
+    assert.equal(exitCode, 0);
+    assert.match(out, /^3 blobs would be read: 3\d KiB$/m);
+    assert.match(out, /dry run succeeded; nothing was done/);
+    assert.doesNotMatch(out, /are sound/);
+  }
+});
+
+test('what changes something refuses keys that it does not know', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream });
+  upstream.add('library/app', image, '1');
+  await get(`${mirror.url}/v2/app/manifests/1`);
+  const typed = { headers: { 'content-type': 'application/json' } };
+  const requests: [method: string, path: string, body: unknown][] = [
+    ['POST', '/scrub?dryrun=true', undefined],
+    ['POST', '/scrub', { dryRun: true }],
+    ['POST', '/gc?dryrun=true', undefined],
+    ['POST', '/jobs/gc/run?dryrun=true', undefined],
+    ['POST', '/prewarm', { images: ['app:1'], dryrun: true }],
+    ['POST', '/prewarm?dryRun=true', { images: ['app:1'] }],
+    ['POST', '/cache/rollback', { reference: 'app:1', dryRun: true }],
+    ['DELETE', '/cache?ref=app:1&dryrun=true', undefined],
+    ['DELETE', '/pins?ref=app:1&dryRun=true', undefined],
+  ];
+
+  for (const [method, path, body] of requests) {
+    const init = body === undefined ? {} : { ...typed, body: JSON.stringify(body) };
+    const { status, text } = await ask(mirror, method, path, init);
+    assert.equal(status, 400, `${method} ${path}`);
+    assert.match(text, /dryrun/i, `${method} ${path}`);
+  }
+  const runs = await ask(mirror, 'GET', '/runs');
+  assert.deepEqual((JSON.parse(runs.text) as { items: unknown[] }).items, []);
 });

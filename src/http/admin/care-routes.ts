@@ -155,10 +155,12 @@ export function careRoutes(care: CacheCare, startRun: StartRun): AdminRoutes {
         schema: {
           tags,
           summary: 'Read everything that is stored, and mend what has changed',
-          response: { 202: run, 503: problem },
+          querystring: z.object({ dryRun }),
+          response: { 202: run, 400: problem, 503: problem },
         },
       },
-      async (_request, reply) => reply.code(202).send(startRun(scrubJob, { isDryRun: false })),
+      async ({ query }, reply) =>
+        reply.code(202).send(startRun(scrubJob, { isDryRun: query.dryRun })),
     );
   };
 }

@@ -24,6 +24,7 @@ import { answerProblems, refusalOf, sendProblem } from './problems.ts';
 import { httpsOptions, type ServerTls } from '../server-tls.ts';
 import { guard } from './security.ts';
 import { EventStreams } from './sse.ts';
+import { refuseUnknownKeys } from './strictness.ts';
 
 /** The admin door's fastify, whose routes are typed by their zod schemas. */
 export type AdminApp = FastifyInstance<
@@ -86,6 +87,7 @@ export async function adminServer(parts: AdminParts): Promise<FastifyInstance> {
   const streams = new EventStreams();
   app.addHook('preClose', () => streams.close());
   answerProblems(app, parts.observe);
+  refuseUnknownKeys(app);
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',

@@ -1,4 +1,5 @@
 import type { Pace } from '../../base/token-bucket.ts';
+import { formatBytes } from '../../base/units.ts';
 import type { Work } from '../../base/work.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { repositoryKey, type Repository } from '../../oci/reference.ts';
@@ -29,9 +30,12 @@ export async function scrub(
   for await (const { digest, size } of store.walk()) stored.set(digest, size);
   const bytesTotal = [...stored.values()].reduce((sum, size) => sum + size, 0);
   work.advance({ blobsTotal: stored.size, bytesTotal });
+  if (work.isDryRun) {
+    work.log(`${stored.size} blobs would be read: ${formatBytes(bytesTotal)}`);
+    return counts;
+  }
   for (const [digest, size] of stored) {
     work.signal.throwIfAborted();
-    if (work.isDryRun) continue;
     try {
       const verdict = await verifier.verify(digest, async (bytes) => {
         await pace?.take(bytes, () => 'sync', work.signal);
@@ -51,7 +55,7 @@ export async function scrub(
   // What has arrived meanwhile is not in the list.
   const isStored = async (digest: Digest): Promise<boolean> =>
     stored.has(digest) || (await store.has(digest));
-  if (!work.isDryRun) await verifier.prune(isStored);
+  await verifier.prune(isStored);
   const { sound, wrong, refetched } = counts;
   work.log(`${sound} are sound, ${wrong} were wrong, of which ${refetched} were fetched anew`);
   return counts;
