@@ -109,3 +109,13 @@ test('what changes something refuses keys that it does not know', async () => {
   const runs = await ask(mirror, 'GET', '/runs');
   assert.deepEqual((JSON.parse(runs.text) as { items: unknown[] }).items, []);
 });
+
+test('an empty body of JSON is none', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream });
+  const empty = { headers: { 'content-type': 'application/json' }, body: '' };
+
+  assert.equal((await ask(mirror, 'POST', '/gc?dryRun=true', empty)).status, 202);
+  assert.equal((await ask(mirror, 'POST', '/scrub', { ...empty, body: '{}' })).status, 202);
+  assert.equal((await ask(mirror, 'POST', '/pins', empty)).status, 400);
+});

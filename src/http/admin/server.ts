@@ -88,6 +88,7 @@ export async function adminServer(parts: AdminParts): Promise<FastifyInstance> {
   app.addHook('preClose', () => streams.close());
   answerProblems(app, parts.observe);
   refuseUnknownKeys(app);
+  takeEmptyBodies(app);
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -119,6 +120,19 @@ export async function adminServer(parts: AdminParts): Promise<FastifyInstance> {
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: false });
   return app;
+}
+
+/** Clients name JSON as the type of every POST, also of those that send nothing. */
+function takeEmptyBodies(app: AdminApp): void {
+  const parseJson = app.getDefaultJsonParser('error', 'error');
+  app.addContentTypeParser<string>(
+    'application/json',
+    { parseAs: 'string' },
+    (request, body, done) => {
+      if (body.trim() === '') done(null, undefined);
+      else void parseJson(request, body, done);
+    },
+  );
 }
 
 function addHealth(app: AdminApp, parts: AdminParts): void {
