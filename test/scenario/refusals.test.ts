@@ -119,3 +119,21 @@ test('an empty body of JSON is none', async () => {
   assert.equal((await ask(mirror, 'POST', '/scrub', { ...empty, body: '{}' })).status, 202);
   assert.equal((await ask(mirror, 'POST', '/pins', empty)).status, 400);
 });
+
+test('two selections of what to purge are refused', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream });
+  upstream.add('library/app', image, '1');
+  await get(`${mirror.url}/v2/app/manifests/1`);
+
+  for (const query of [
+    'ref=app:1&older-than=0s',
+    'pattern=**&older-than=0s',
+    'ref=app:1&pattern=**',
+  ]) {
+    const { status, text } = await ask(mirror, 'DELETE', `/cache?${query}`);
+    assert.equal(status, 400, query);
+    assert.match(text, /not by two of them/);
+  }
+  assert.match((await command(mirror, 'ls')).out, /docker\.io\/library\/app/);
+});

@@ -94,6 +94,7 @@ export function careRoutes(care: CacheCare, startRun: StartRun): AdminRoutes {
         },
       },
       async ({ query }) => {
+        checkSelections(query);
         const digests = query.ref.map((text) => findDigest(text));
         const selection = {
           references: query.ref.filter((_, at) => digests[at] === undefined).map(parseAdminImage),
@@ -101,9 +102,6 @@ export function careRoutes(care: CacheCare, startRun: StartRun): AdminRoutes {
           patterns: query.pattern,
           olderThanMs: durationOf(query['older-than']),
         };
-        if (query.ref.length + query.pattern.length === 0 && selection.olderThanMs === undefined) {
-          throw new AdminProblem(400, 'Say what to purge: ref, pattern or older-than');
-        }
         const work = new CollectedWork({ signal: closing.signal, isDryRun: query.dryRun });
         const removed = await care.purge(selection, work);
         return {
@@ -163,6 +161,22 @@ export function careRoutes(care: CacheCare, startRun: StartRun): AdminRoutes {
         reply.code(202).send(startRun(scrubJob, { isDryRun: query.dryRun })),
     );
   };
+}
+
+/** Each selects by itself what goes: two of them could be read as «both» and as «either». */
+function checkSelections(query: {
+  readonly ref: readonly string[];
+  readonly pattern: readonly string[];
+  readonly 'older-than'?: string | undefined;
+}): void {
+  const given = [query.ref.length > 0, query.pattern.length > 0, query['older-than'] !== undefined];
+  const count = given.filter(Boolean).length;
+  if (count === 0) throw new AdminProblem(400, 'Say what to purge: ref, pattern or older-than');
+  if (count === 1) return;
+  throw new AdminProblem(
+    400,
+    'Purge by ref, by pattern or by older-than, not by two of them: ask once for each',
+  );
 }
 
 /** One or several of a query parameter. */
