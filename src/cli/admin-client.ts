@@ -5,10 +5,13 @@ import { createRequire } from 'node:module';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
-import { CliFailure, type CliIo } from './io.ts';
+import { CliFailure, exitCodes, usageFailure, type CliIo } from './io.ts';
 
 // An import of node:http, or `fetch`, also loads undici: 40 of the 150 ms that `stats` may take.
 const require = createRequire(import.meta.url);
+
+/** Where archives are sent to. */
+export const importPath = '/api/v1/import';
 
 const defaultServer = 'http://127.0.0.1:5001';
 
@@ -37,7 +40,12 @@ export class AdminClient {
   readonly #tokenFile: string | undefined;
 
   constructor(io: CliIo, options: ServerOptions) {
-    this.#url = (options.server ?? (io.env['ENTREPOT_SERVER'] || defaultServer)).replace(/\/$/, '');
+    const url = options.server ?? (io.env['ENTREPOT_SERVER'] || defaultServer);
+    if (!/^https?:\/\//.test(url) || !URL.canParse(url)) {
+      const name = options.server === undefined ? 'ENTREPOT_SERVER' : '--server';
+      throw usageFailure(`${name}: «${url}» is not a URL; write for example ${defaultServer}`);
+    }
+    this.#url = url.replace(/\/$/, '');
     this.#tokenFile = options.tokenFile ?? (io.env['ENTREPOT_TOKEN_FILE'] || undefined);
   }
 
@@ -191,7 +199,12 @@ export class AdminClient {
   }
 
   #refusal(status: number, text: string, path: string): CliFailure {
-    if (status !== 401) return new CliFailure(`${reasonOf(status, text, path)} (${this.#url})`);
+    if (status !== 401) {
+      // 400 is said of what was asked, which is what was typed; of an archive, of what is in it.
+      const exitCode =
+        status === 400 && !path.startsWith(importPath) ? exitCodes.usage : exitCodes.failed;
+      return new CliFailure(`${reasonOf(status, text, path)} (${this.#url})`, exitCode);
+    }
     return new CliFailure(
       `the server at ${this.#url} asks for its admin token: name the file that holds it with --token-file`,
     );

@@ -4,7 +4,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Command } from 'commander';
 import { imported, type Imported } from '../api/care.ts';
-import { addServerOptions, AdminClient, type ServerOptions } from './admin-client.ts';
+import { addServerOptions, AdminClient, importPath, type ServerOptions } from './admin-client.ts';
 import { openArchiveSource } from './archive-source.ts';
 import { CliFailure, exitCodes, widthOf, type CliIo, type Finish } from './io.ts';
 import { percent, progressBar, size } from './text.ts';
@@ -58,7 +58,7 @@ function addImport(program: Command, io: CliIo, finish: Finish): void {
     const show = progressOn(io, source.sizeBytes);
     const client = new AdminClient(io, options);
     const answer = await client.upload(
-      `/api/v1/import?${query.toString()}`,
+      `${importPath}?${query.toString()}`,
       counted(source.bytes(), show),
     );
     show.end();

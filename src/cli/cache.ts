@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import type { Pin, Purged } from '../api/care.ts';
 import type { Run } from '../api/runs.ts';
+import { parseDurationMs } from '../base/units.ts';
 import { addServerOptions, AdminClient, type ServerOptions } from './admin-client.ts';
 import { followRun } from './follow-run.ts';
-import { CliFailure, exitCodes, widthOf, type CliIo, type Finish } from './io.ts';
+import { exitCodes, usageFailure, widthOf, type CliIo, type Finish } from './io.ts';
 import { ago, number, size, table } from './text.ts';
 
 interface CacheOptions extends ServerOptions {
@@ -92,6 +93,7 @@ function addPurge(program: Command, io: CliIo, finish: Finish): void {
       '\nExamples:\n  entrepot purge --older-than 30d --dry-run\n  entrepot purge nginx:1.27\n  entrepot purge --pattern "ghcr.io/team/**:*-rc*"\n  entrepot purge --roll-back nginx:latest',
     );
   addServerOptions(purge).action(async (images: string[], options: CacheOptions) => {
+    checkPurge(images, options);
     const client = new AdminClient(io, options);
     if (options.rollBack === true) return rollBack(client, io, images);
     const query = new URLSearchParams(images.map((image) => ['ref', image]));
@@ -106,8 +108,34 @@ function addPurge(program: Command, io: CliIo, finish: Finish): void {
   });
 }
 
+/** One way to select what goes; two of them could be read as «both» and as «either». */
+function checkPurge(images: readonly string[], options: CacheOptions): void {
+  const { olderThan, pattern = [], rollBack: isRollBack = false, dryRun = false } = options;
+  if (isRollBack) {
+    if (images.length === 0) throw usageFailure('name the tags to roll back');
+    if (olderThan === undefined && pattern.length === 0 && !dryRun) return;
+    throw usageFailure('--roll-back takes images, and none of --older-than, --pattern, --dry-run');
+  }
+  const given = [images.length > 0, pattern.length > 0, olderThan !== undefined];
+  const count = given.filter(Boolean).length;
+  if (count === 0) throw usageFailure('say what to purge: images, --older-than or --pattern');
+  if (count > 1) {
+    throw usageFailure(
+      'purge by images, by --older-than or by --pattern, not by two of them: run it once for each',
+    );
+  }
+  checkDuration('--older-than', olderThan);
+}
+
+function checkDuration(option: string, text: string | undefined): void {
+  try {
+    if (text !== undefined) parseDurationMs(text);
+  } catch (error) {
+    throw usageFailure(`${option}: ${(error as Error).message}`);
+  }
+}
+
 async function rollBack(client: AdminClient, io: CliIo, images: readonly string[]): Promise<void> {
-  if (images.length === 0) throw new CliFailure('name the tags to roll back');
   for (const reference of images) {
     const path = '/api/v1/cache/rollback';
     const { digest } = await client.ask<{ digest: string }>('POST', path, { reference });
@@ -136,6 +164,7 @@ function addRun(
       .option('--dry-run', 'say what would go, and remove nothing');
   } else command.option('--dry-run', 'say how much would be read, and read nothing');
   addServerOptions(command).action(async (options: CacheOptions) => {
+    checkDuration('--untagged', options.untagged);
     const query = new URLSearchParams();
     if (options.untagged !== undefined) query.set('untagged', options.untagged);
     if (options.dryRun === true) query.set('dryRun', 'true');

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Upstream } from '../api/upstreams.ts';
 import { clientFilesOf, clientNames, findMirrorUrl } from '../clients/client-files.ts';
 import { addServerOptions, AdminClient, type ServerOptions } from './admin-client.ts';
-import { CliFailure, type CliIo } from './io.ts';
+import { usageFailure, type CliIo } from './io.ts';
 
 /** Upstreams that are shown when no server can be asked for its own. */
 const usualUpstreams = ['docker.io', 'ghcr.io', 'quay.io', 'gcr.io', 'registry.k8s.io'];
@@ -33,12 +33,12 @@ export function addClientConfig(program: Command, io: CliIo): void {
   addServerOptions(command).action(async (client: string, options: ClientOptions) => {
     const name = clientNames.find((one) => one === client);
     if (name === undefined) {
-      throw new CliFailure(`«${client}» is not one of ${clientNames.join(', ')}`);
+      throw usageFailure(`«${client}» is not one of ${clientNames.join(', ')}`);
     }
     const text = options.mirror ?? (io.env['ENTREPOT_MIRROR'] || mirrorDefault);
     const mirror = findMirrorUrl(text);
     if (mirror === undefined) {
-      throw new CliFailure(`«${text}» is no address; write for example http://10.0.0.5:5000`);
+      throw usageFailure(`«${text}» is no address; write for example http://10.0.0.5:5000`);
     }
     const target = { mirror, upstreams: await upstreamsOf(io, options) };
     for (const file of clientFilesOf(name, target)) {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { CliFailure, type CliIo } from './io.ts';
+import { usageFailure, type CliIo } from './io.ts';
 
 /** `entrepot completion`: what makes a shell complete our commands. @param all loads every command */
 export function addCompletion(program: Command, io: CliIo, all: () => Promise<Command>): void {
@@ -19,7 +19,7 @@ export function addCompletion(program: Command, io: CliIo, all: () => Promise<Co
         zsh: (one: Words) => `autoload -U bashcompinit && bashcompinit\n${bash(one)}`,
         fish,
       }[shell];
-      if (script === undefined) throw new CliFailure(`«${shell}» is not bash, zsh or fish`);
+      if (script === undefined) throw usageFailure(`«${shell}» is not bash, zsh or fish`);
       io.stdout.write(script(words));
     });
 }

@@ -29,6 +29,18 @@ export const exitCodes = { done: 0, failed: 1, usage: 2 } as const;
 /** A command cannot be done, for a reason that its user can see to; the message is all they need. */
 export class CliFailure extends Error {
   override readonly name = 'CliFailure';
+  readonly exitCode: number;
+
+  /** @param exitCode `usage` when the command line itself is what is wrong */
+  constructor(message: string, exitCode: number = exitCodes.failed) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+/** What was typed cannot be meant. */
+export function usageFailure(message: string): CliFailure {
+  return new CliFailure(message, exitCodes.usage);
 }
 
 /** Told the exit code of a command that did not throw. */

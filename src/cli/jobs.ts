@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Job, Run, RunWithLog } from '../api/runs.ts';
 import { addServerOptions, AdminClient, type ServerOptions } from './admin-client.ts';
 import { followRun, lineOf } from './follow-run.ts';
-import { exitCodes, widthOf, type CliIo, type Finish } from './io.ts';
+import { exitCodes, usageFailure, widthOf, type CliIo, type Finish } from './io.ts';
 import { ago, table } from './text.ts';
 
 interface JobOptions extends ServerOptions {
@@ -45,6 +45,7 @@ export function addJobs(program: Command, io: CliIo, finish: Finish): void {
     .addHelpText('after', '\nExample:\n  entrepot jobs run prewarm:base --dry-run');
   addServerOptions(run).action(async (name: string, _: JobOptions, command: Command) => {
     const options: JobOptions = command.optsWithGlobals();
+    if (name === 'prewarm') throw usageFailure('name the images: entrepot prewarm <images…>');
     const client = new AdminClient(io, options);
     const path = `/api/v1/jobs/${encodeURIComponent(name)}/run?dryRun=${options.dryRun === true}`;
     const started = await client.ask<Run>('POST', path);

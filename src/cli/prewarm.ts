@@ -4,7 +4,7 @@ import type { Run } from '../api/runs.ts';
 import { addServerOptions, AdminClient, type ServerOptions } from './admin-client.ts';
 import { followRun } from './follow-run.ts';
 import { imagesIn } from './image-files.ts';
-import { CliFailure, exitCodes, type CliIo, type Finish } from './io.ts';
+import { CliFailure, exitCodes, usageFailure, type CliIo, type Finish } from './io.ts';
 
 interface PrewarmOptions extends ServerOptions {
   readonly file?: readonly string[];
@@ -48,7 +48,7 @@ export function addPrewarm(program: Command, io: CliIo, finish: Finish): void {
     const images = [...named];
     for (const file of options.file ?? []) images.push(...imagesIn(await read(file), file, io.env));
     if (images.length === 0) {
-      throw new CliFailure('name images, or a file that names them with -f; --help has examples');
+      throw usageFailure('name images, or a file that names them with -f; --help has examples');
     }
     const client = new AdminClient(io, options);
     const run = await client.ask<Run>('POST', '/api/v1/prewarm', {

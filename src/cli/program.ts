@@ -51,7 +51,7 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<number
     }
     if (error instanceof CliFailure) {
       io.stderr.write(`entrepot: ${error.message}\n`);
-      return exitCodes.failed;
+      return error.exitCode;
     }
     const { ConfigError } = await import('../config/load.ts');
     if (!(error instanceof ConfigError)) throw error;

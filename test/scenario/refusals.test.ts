@@ -135,5 +135,33 @@ test('two selections of what to purge are refused', async () => {
     assert.equal(status, 400, query);
     assert.match(text, /not by two of them/);
   }
+  const typed = await command(mirror, 'purge', 'app:1', '--older-than', '0s');
+  assert.deepEqual([typed.exitCode, typed.out], [2, '']);
   assert.match((await command(mirror, 'ls')).out, /docker\.io\/library\/app/);
+});
+
+test('what was typed wrong is exit code 2, in words of the command line', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream });
+  const lines: [argv: string[], said: RegExp][] = [
+    [['prewarm'], /name images/],
+    [['prewarm', 'BAD IMAGE'], /«BAD IMAGE» is not an image/],
+    [['pin', 'Bad!'], /«Bad!» is not an image/],
+    [['purge'], /images, --older-than or --pattern/],
+    [['purge', '--older-than', 'abc'], /--older-than: .*«abc»/],
+    [['purge', '--roll-back', 'app:1', '--dry-run'], /--roll-back takes images/],
+    [['gc', '--untagged', 'abc'], /--untagged: .*«abc»/],
+    [['client-config', 'nope'], /not one of docker/],
+    [['client-config', 'docker', '--mirror', 'nope'], /«nope» is no address/],
+    [['completion', 'nope'], /not bash, zsh or fish/],
+    [['jobs', 'run', 'prewarm'], /entrepot prewarm/],
+    [['stats', '--server', 'foo'], /--server: «foo» is not a URL/],
+    [['stats', '--server', 'foo:5001'], /--server: «foo:5001» is not a URL/],
+  ];
+
+  for (const [argv, said] of lines) {
+    const { exitCode, out, err } = await command(mirror, ...argv);
+    assert.deepEqual([exitCode, out], [2, ''], `${argv.join(' ')}: ${err}`);
+    assert.match(err, said);
+  }
 });
