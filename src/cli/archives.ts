@@ -19,6 +19,7 @@ interface ExportOptions extends ServerOptions {
   readonly output: string;
   readonly format: string;
   readonly platform?: readonly string[];
+  readonly json?: boolean;
 }
 
 /** Progress is drawn this often at most. */
@@ -81,6 +82,7 @@ function addExport(program: Command, io: CliIo): void {
       'such as linux/arm64; may be repeated (default: what is cached)',
       gather,
     )
+    .option('--json', 'print what was written as JSON')
     .summary('write images into one archive')
     .description(
       'Write images into one tar, what they share once. Every blob is verified. It is read by entrepot import, docker load, ctr image import and skopeo (oci-archive:).',
@@ -95,7 +97,12 @@ function addExport(program: Command, io: CliIo): void {
     const show = progressOn(io, sizeBytes);
     await writeWhole(options.output, counted(body, show));
     show.end();
-    io.stdout.write(`${images.length} images are in ${options.output}: ${size(sizeBytes ?? 0)}\n`);
+    const written = { file: options.output, images, sizeBytes: sizeBytes ?? null };
+    io.stdout.write(
+      options.json === true
+        ? `${JSON.stringify(written, undefined, 2)}\n`
+        : `${images.length} images are in ${options.output}: ${size(sizeBytes ?? 0)}\n`,
+    );
   });
 }
 

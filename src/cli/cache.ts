@@ -67,11 +67,13 @@ function addPins(program: Command, io: CliIo): void {
     .argument('<image>', 'as it was pinned')
     .summary('let an image be evicted again')
     .description('Let an image be evicted again. What another pin keeps stays.')
+    .option('--json', 'print it as JSON')
     .addHelpText('after', '\nExample:\n  entrepot unpin nginx:1.27');
   addServerOptions(unpin).action(async (image: string, options: CacheOptions) => {
     const path = `/api/v1/pins?ref=${encodeURIComponent(image)}`;
     await new AdminClient(io, options).ask('DELETE', path);
-    io.stdout.write(`${image} is no longer pinned\n`);
+    const json = JSON.stringify({ reference: image, isPinned: false }, undefined, 2);
+    io.stdout.write(`${options.json === true ? json : `${image} is no longer pinned`}\n`);
   });
 }
 
@@ -95,7 +97,7 @@ function addPurge(program: Command, io: CliIo, finish: Finish): void {
   addServerOptions(purge).action(async (images: string[], options: CacheOptions) => {
     checkPurge(images, options);
     const client = new AdminClient(io, options);
-    if (options.rollBack === true) return rollBack(client, io, images);
+    if (options.rollBack === true) return rollBack(client, io, images, options);
     const query = new URLSearchParams(images.map((image) => ['ref', image]));
     for (const pattern of options.pattern ?? []) query.append('pattern', pattern);
     if (options.olderThan !== undefined) query.set('older-than', options.olderThan);
@@ -135,12 +137,21 @@ function checkDuration(option: string, text: string | undefined): void {
   }
 }
 
-async function rollBack(client: AdminClient, io: CliIo, images: readonly string[]): Promise<void> {
+async function rollBack(
+  client: AdminClient,
+  io: CliIo,
+  images: readonly string[],
+  { json = false }: CacheOptions,
+): Promise<void> {
+  const done: { reference: string; digest: string }[] = [];
   for (const reference of images) {
     const path = '/api/v1/cache/rollback';
     const { digest } = await client.ask<{ digest: string }>('POST', path, { reference });
+    done.push({ reference, digest });
+    if (json) continue;
     io.stdout.write(`${reference} names ${digest} again, until upstream says something new\n`);
   }
+  if (json) io.stdout.write(`${JSON.stringify(done, undefined, 2)}\n`);
 }
 
 function addRun(

@@ -24,15 +24,23 @@ export function addConfigReference(config: Command, io: CliIo): void {
       'Explain one setting: what it does, what may stand there, its default, the variable that sets it, and whether a running mirror takes it. Without a key, list all.',
     )
     .option('--markdown', 'print the whole reference as Markdown')
+    .option('--json', 'print the settings as JSON')
     .addHelpText(
       'after',
       '\nExamples:\n  entrepot config describe\n  entrepot config describe storage\n  entrepot config describe upstreams.docker.io.tagTtl\n  entrepot config describe maxStale',
     )
-    .action(async (key: string | undefined, options: { markdown?: boolean }) => {
+    .action(async (key: string | undefined, options: { markdown?: boolean; json?: boolean }) => {
       const reference = await settingsReference();
-      if (options.markdown === true) io.stdout.write(referencePage(reference));
+      const found = key === undefined ? reference : foundSettings(key, reference);
+      if (options.json === true) {
+        const settings = found.map((one) => ({ ...one, path: settingText(one.path) }));
+        io.stdout.write(`${JSON.stringify(settings, undefined, 2)}\n`);
+      } else if (options.markdown === true) io.stdout.write(referencePage(reference));
       else if (key === undefined) io.stdout.write(`${listOf(reference, io)}\n`);
-      else io.stdout.write(`${describe(key, reference, io)}\n`);
+      else {
+        const pages = found.map((setting) => pageOf(setting, reference, io));
+        io.stdout.write(`${pages.join('\n\n')}\n`);
+      }
     });
 
   config
@@ -62,18 +70,20 @@ function listOf(settings: readonly SettingReference[], io: CliIo): string {
   return table(['SETTING', 'DEFAULT', 'VALUE'], rows, width);
 }
 
-function describe(key: string, reference: readonly SettingReference[], io: CliIo): string {
+/** @throws CliFailure when there is none */
+function foundSettings(
+  key: string,
+  reference: readonly SettingReference[],
+): readonly SettingReference[] {
   const found = findSettings(reference, key);
-  if (found.length === 0) {
-    const names = reference.flatMap(({ path }) => [settingText(path), path.at(-1) ?? '']);
-    const nearest = findNearest(key, names);
-    throw new CliFailure(
-      nearest === undefined
-        ? `no setting has the name ${key}; entrepot config describe lists them`
-        : `no setting has the name ${key}; did you mean ${nearest}?`,
-    );
-  }
-  return found.map((setting) => pageOf(setting, reference, io)).join('\n\n');
+  if (found.length > 0) return found;
+  const names = reference.flatMap(({ path }) => [settingText(path), path.at(-1) ?? '']);
+  const nearest = findNearest(key, names);
+  throw new CliFailure(
+    nearest === undefined
+      ? `no setting has the name ${key}; entrepot config describe lists them`
+      : `no setting has the name ${key}; did you mean ${nearest}?`,
+  );
 }
 
 function pageOf(

@@ -85,12 +85,18 @@ export function addJobs(program: Command, io: CliIo, finish: Finish): void {
     .argument('<run>', 'the id of a run, or its beginning')
     .summary('end a run at its next object')
     .description('End a run at its next object; nothing is left half done.')
+    .option('--json', 'print the run as JSON')
     .addHelpText('after', '\nExample:\n  entrepot jobs cancel 0b9c6f6e');
   addServerOptions(cancel).action(async (text: string, _: JobOptions, command: Command) => {
-    const client = new AdminClient(io, command.optsWithGlobals());
+    const options: JobOptions = command.optsWithGlobals();
+    const client = new AdminClient(io, options);
     const id = await idOf(client, text);
-    await client.ask('DELETE', `/api/v1/runs/${id}`);
-    io.stdout.write(`${id} is cancelled.\n`);
+    const cancelled = await client.ask<Run>('DELETE', `/api/v1/runs/${id}`);
+    io.stdout.write(
+      options.json === true
+        ? `${JSON.stringify(cancelled, undefined, 2)}\n`
+        : `${id} is cancelled.\n`,
+    );
     finish(exitCodes.done);
   });
 }
