@@ -97,3 +97,21 @@ test('purge --roll-back speaks JSON', async () => {
     { reference: 'app:1', digest: image.manifest.digest },
   ]);
 });
+
+test('client-config names the mirror as the running server says, in files that clients read', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream });
+
+  const docker = await command(mirror, 'client-config', 'docker');
+  const podman = await command(mirror, 'client-config', 'podman');
+  const asJson = await json<{ mirror: string }>(command(mirror, 'client-config', 'k3s', '--json'));
+  const nobody = { ENTREPOT_SERVER: 'http://127.0.0.1:1' };
+  const without = await runCommand(nobody, 'client-config', 'docker');
+
+  assert.deepEqual(JSON.parse(docker.out), { 'registry-mirrors': [mirror.url] });
+  assert.match(docker.err, /daemon\.json[^]*systemctl reload docker/);
+  assert.match(podman.out, /^# \/etc\/containers/);
+  assert.deepEqual([podman.err, asJson.mirror], ['', mirror.url]);
+  assert.deepEqual(JSON.parse(without.out), { 'registry-mirrors': ['http://127.0.0.1:5000'] });
+  assert.match(without.err, /no server answers[^]*This names http:\/\/127\.0\.0\.1:5000/);
+});

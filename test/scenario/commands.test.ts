@@ -157,7 +157,7 @@ describe('commands against a running server', () => {
       ['k3s', [/registries\.yaml/, /endpoint:\n\s+- "http:\/\/10\.0\.0\.5:5000"/]],
     ];
     for (const [client, found] of texts) {
-      const { exitCode, out } = await run(
+      const { exitCode, out, err } = await run(
         mirror,
         'client-config',
         client,
@@ -165,7 +165,7 @@ describe('commands against a running server', () => {
         'http://10.0.0.5:5000',
       );
       assert.equal(exitCode, 0);
-      for (const one of found) assert.match(out, one, client);
+      for (const one of found) assert.match(`${out}${err}`, one, client);
     }
     assert.match(
       (await run(mirror, 'client-config', 'emacs')).err,
