@@ -29,6 +29,11 @@ export const pageQuery = z.object({
   after: z.string().max(512).optional().describe('the `next` of the page before'),
 });
 
+/** The same of a list that is short by its nature, such as that of jobs: whole unless told. */
+export const shortPageQuery = pageQuery.extend({
+  limit: z.coerce.number().int().min(1).max(limitMax).default(limitMax),
+});
+
 /** One page of a list; `next` is null on the last. */
 export function pageOf<T extends z.ZodType>(item: T) {
   return z.object({ items: z.array(item), next: z.string().nullable() });

@@ -59,7 +59,7 @@ export const syncStatus = z.object({
   primary: z.string().nullable(),
   primaryAnsweredAt: time.nullable(),
   items: z.array(syncRule),
-  next: z.null(),
+  next: z.string().nullable(),
 });
 
 export const syncDifference = z.object({

@@ -89,6 +89,13 @@ export class AdminClient {
     }
   }
 
+  /** The same in one array, of lists that are short by their nature. */
+  async all<T>(path: string): Promise<T[]> {
+    const items: T[] = [];
+    for await (const item of this.list<T>(path)) items.push(item);
+    return items;
+  }
+
   /** The data of server-sent events, until the server ends them or the signal does. */
   async *events<T>(path: string, signal?: AbortSignal): AsyncGenerator<T, void> {
     const response = await this.#fetch('GET', path, undefined, signal);

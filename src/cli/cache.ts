@@ -49,7 +49,7 @@ function addPins(program: Command, io: CliIo): void {
   addServerOptions(pin).action(async (image: string | undefined, options: CacheOptions) => {
     const client = new AdminClient(io, options);
     if (image === undefined) {
-      const { items } = await client.get<{ items: Pin[] }>('/api/v1/pins');
+      const items = await client.all<Pin>('/api/v1/pins');
       const text = options.json === true ? JSON.stringify(items, undefined, 2) : listOf(items, io);
       io.stdout.write(`${text}\n`);
       return;

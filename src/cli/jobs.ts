@@ -25,7 +25,7 @@ export function addJobs(program: Command, io: CliIo, finish: Finish): void {
     );
   addServerOptions(jobs).action(async (options: JobOptions) => {
     const client = new AdminClient(io, options);
-    const { items } = await client.get<{ items: Job[] }>('/api/v1/jobs');
+    const items = await client.all<Job>('/api/v1/jobs');
     const { items: runs } = await client.get<{ items: Run[] }>('/api/v1/runs?limit=10');
     io.stdout.write(
       options.json === true

@@ -28,7 +28,7 @@ export function addSync(program: Command, io: CliIo, finish: Finish): void {
     );
   addServerOptions(sync).action(async (rule: string | undefined, options: SyncOptions) => {
     const client = new AdminClient(io, options);
-    const { items } = await client.get<SyncStatus>('/api/v1/sync');
+    const items = await client.all<SyncStatus['items'][number]>('/api/v1/sync');
     const rules = rule === undefined ? items.map(({ name }) => name) : [rule];
     if (rules.length === 0) {
       throw new CliFailure('this server has no sync rules: see site.sync in its configuration');

@@ -165,3 +165,52 @@ test('what was typed wrong is exit code 2, in words of the command line', async 
     assert.match(err, said);
   }
 });
+
+test('every list is read page by page, and refuses to go on after what is not in it', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({
+    upstream,
+    config: {
+      upstreams: { 'ghcr.io': { urls: [upstream.url] } },
+      site: {
+        name: 'here',
+        primary: { url: upstream.url },
+        sync: ['one', 'two'].map((name) => ({ name, repositories: ['docker.io/**'] })),
+      },
+    },
+  });
+  for (const tag of ['1', '2']) {
+    upstream.add('library/app', image, tag);
+    await command(mirror, 'pin', `app:${tag}`);
+    await command(mirror, 'prewarm', `app:${tag}`);
+  }
+
+  for (const list of ['/jobs', '/upstreams', '/pins', '/sync', '/runs']) {
+    const whole = JSON.parse((await ask(mirror, 'GET', list)).text) as Page;
+    const items: unknown[] = [];
+    let after: string | null = '';
+    for (; after !== null && items.length <= whole.items.length;) {
+      const from: string = after === '' ? '' : `&after=${encodeURIComponent(after)}`;
+      const page = JSON.parse((await ask(mirror, 'GET', `${list}?limit=1${from}`)).text) as Page;
+      assert.equal(page.items.length, 1, list);
+      items.push(...page.items);
+      after = page.next;
+    }
+    assert.ok(whole.items.length > 1, list);
+    assert.equal(whole.next, null, list);
+    assert.deepEqual(items.map(keyOf), whole.items.map(keyOf), list);
+
+    const lost = await ask(mirror, 'GET', `${list}?after=nope`);
+    assert.deepEqual([lost.status, /«nope»/.test(lost.text)], [400, true], list);
+  }
+});
+
+interface Page {
+  readonly items: unknown[];
+  readonly next: string | null;
+}
+
+function keyOf(item: unknown): unknown {
+  const { id, name, reference } = item as Record<string, unknown>;
+  return id ?? name ?? reference;
+}

@@ -7,7 +7,7 @@ import {
   rolledBack,
   type Pin as PinAnswer,
 } from '../../api/care.ts';
-import { problem } from '../../api/common.ts';
+import { problem, shortPageQuery } from '../../api/common.ts';
 import { run } from '../../api/runs.ts';
 import { CollectedWork } from '../../base/collected-work.ts';
 import { parseDurationMs } from '../../base/units.ts';
@@ -15,6 +15,7 @@ import type { CacheCare, Pin } from '../../mirror/care/cache-care.ts';
 import { parseImage } from '../../mirror/select/images.ts';
 import { findDigest } from '../../oci/digest.ts';
 import { repositoryKey, type Reference, type Repository } from '../../oci/reference.ts';
+import { pageOfList } from './list-pages.ts';
 import { AdminProblem } from './problems.ts';
 import type { StartRun } from './run-routes.ts';
 import type { AdminRoutes } from './server.ts';
@@ -38,8 +39,16 @@ export function careRoutes(care: CacheCare, startRun: StartRun): AdminRoutes {
     app.addHook('preClose', () => closing.abort());
     app.get(
       '/pins',
-      { schema: { tags, summary: 'Images that are never evicted', response: { 200: pinPage } } },
-      () => ({ items: care.pins.list().map(pinAnswer), next: null }),
+      {
+        schema: {
+          tags,
+          summary: 'Images that are never evicted',
+          querystring: shortPageQuery,
+          response: { 200: pinPage, 400: problem },
+        },
+      },
+      ({ query }) =>
+        pageOfList(care.pins.list().map(pinAnswer), ({ reference }) => reference, query),
     );
     app.post(
       '/pins',

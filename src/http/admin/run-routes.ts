@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { pageQuery, problem } from '../../api/common.ts';
+import { pageQuery, problem, shortPageQuery } from '../../api/common.ts';
 import {
   jobPage,
   prewarmRequest,
@@ -14,6 +14,7 @@ import { parseImagePattern } from '../../mirror/select/images.ts';
 import { timetableText } from '../../schedule/cron.ts';
 import { isEnded, type RunRecord } from '../../schedule/run.ts';
 import type { JobState, Scheduler } from '../../schedule/scheduler.ts';
+import { pageOfList } from './list-pages.ts';
 import { AdminProblem } from './problems.ts';
 import type { AdminRoutes } from './server.ts';
 
@@ -46,8 +47,15 @@ export function runRoutes(scheduler: Scheduler): AdminRoutes {
     const id = z.object({ id: z.string().max(128) });
     app.get(
       '/jobs',
-      { schema: { tags, summary: 'What can be run, and when it is', response: { 200: jobPage } } },
-      () => ({ items: scheduler.jobs().map(jobShape), next: null }),
+      {
+        schema: {
+          tags,
+          summary: 'What can be run, and when it is',
+          querystring: shortPageQuery,
+          response: { 200: jobPage, 400: problem },
+        },
+      },
+      ({ query }) => pageOfList(scheduler.jobs().map(jobShape), ({ name }) => name, query),
     );
     app.post(
       '/jobs/:name/run',
@@ -81,11 +89,8 @@ export function runRoutes(scheduler: Scheduler): AdminRoutes {
         const all = scheduler
           .runs()
           .filter(({ job: name }) => query.job === undefined || query.job === name);
-        const begin =
-          query.after === undefined ? 0 : all.findIndex((one) => one.id === query.after) + 1;
-        const items = all.slice(begin, begin + query.limit);
-        const hasMore = begin + query.limit < all.length;
-        return { items: items.map(runShape), next: hasMore ? (items.at(-1)?.id ?? null) : null };
+        const { items, next } = pageOfList(all, ({ id: runId }) => runId, query);
+        return { items: items.map(runShape), next };
       },
     );
     app.get(

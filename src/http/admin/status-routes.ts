@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { problem } from '../../api/common.ts';
+import { problem, shortPageQuery } from '../../api/common.ts';
 import { history, stats, type History, type Stats } from '../../api/stats.ts';
 import { upstreamPage, type Upstream } from '../../api/upstreams.ts';
+import { pageOfList } from './list-pages.ts';
 import type { AdminRoutes } from './server.ts';
 import type { Subscribe } from './sse.ts';
 
@@ -67,10 +68,11 @@ export function statusRoutes(sources: StatusSources): AdminRoutes {
         schema: {
           tags: ['status'],
           summary: 'Health and pull quota of each upstream',
-          response: { 200: upstreamPage },
+          querystring: shortPageQuery,
+          response: { 200: upstreamPage, 400: problem },
         },
       },
-      () => ({ items: sources.upstreams(), next: null }),
+      ({ query }) => pageOfList(sources.upstreams(), ({ name }) => name, query),
     );
     app.get(
       '/config',

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { limitMax, problem } from '../../api/common.ts';
+import { limitMax, problem, shortPageQuery } from '../../api/common.ts';
 import { run, type Run } from '../../api/runs.ts';
 import {
   changePage,
@@ -9,6 +9,7 @@ import {
   type SyncStatus,
   type SyncVerification,
 } from '../../api/sync.ts';
+import { pageOfList } from './list-pages.ts';
 import { AdminProblem } from './problems.ts';
 import type { AdminRoutes } from './server.ts';
 
@@ -83,10 +84,14 @@ export function syncRoutes(feed: ChangeFeed, site: SiteSync): AdminRoutes {
         schema: {
           tags,
           summary: 'The rules that copy from the primary, and how far behind they are',
-          response: { 200: syncStatus },
+          querystring: shortPageQuery,
+          response: { 200: syncStatus, 400: problem },
         },
       },
-      () => site.status(),
+      ({ query }) => {
+        const status = site.status();
+        return { ...status, ...pageOfList(status.items, ({ name }) => name, query) };
+      },
     );
     app.post(
       '/sync/:rule',
