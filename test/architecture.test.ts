@@ -38,7 +38,7 @@ const allowed: Record<string, { folders: string[]; packages: string[] }> = {
     ],
   },
   telemetry: { folders: ['oci', 'base'], packages: ['pino', 'prom-client'] },
-  config: { folders: ['oci', 'base'], packages: ['zod', 'yaml'] },
+  config: { folders: ['oci', 'base'], packages: ['croner', 'zod', 'yaml'] },
   cli: {
     folders: ['oci', 'base', 'api', 'clients', 'config'],
     packages: ['commander', 'cli-table3', 'yaml'],

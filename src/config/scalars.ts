@@ -1,4 +1,5 @@
 import { isIPv4 } from 'node:net';
+import { CronPattern } from 'croner';
 import { z } from 'zod';
 import { canonicalRegistry } from '../oci/reference.ts';
 import { parseDurationMs, parseSizeBytes } from '../base/units.ts';
@@ -26,7 +27,7 @@ const timeoutMsMax = 3_600_000;
 /** host, host:port or [IPv6]:port. Underscores are for the service names of compose files. */
 const hostGrammar = /^(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d{1,5})?$/;
 
-/** Five fields, or six with seconds, or @daily and its kin; the scheduler reads what they mean. */
+/** Five fields, or six with seconds, or @daily and its kin; whether they can be is asked of croner. */
 const cronGrammar =
   /^(?:@(?:hourly|daily|weekly|monthly|yearly|annually)|[\d*/,a-z#?+-]+(?:\s+[\d*/,a-z#?+-]+){4,5})$/i;
 
@@ -102,8 +103,7 @@ export const host = parsed({ title: 'host, such as auth.example.com' }, parseHos
 export const proxy = parsed({ title: 'http://host:port, or none' }, parseProxy);
 export const schedule = parsed(
   { title: 'schedule: minute, hour, day, month, weekday, such as "0 3 * * *"' },
-  (value) =>
-    matching(value, cronGrammar, 'a schedule', '"0 3 * * *" (minute, hour, day, month, weekday)'),
+  parseSchedule,
 );
 export const timeZone = parsed({ title: 'time zone, such as Asia/Shanghai' }, parseTimeZone);
 export const dayWindow = parsed({ title: 'part of the day, such as 01:00-06:00' }, (value) =>
@@ -233,6 +233,40 @@ function parseProxy(value: string): string {
   throw new RangeError(
     `not a proxy: «${value}»; write http://proxy.example:3128, or none to go straight`,
   );
+}
+
+/** The last five are those of a schedule without seconds; after croner's `CronPattern`. */
+const cronFields = [
+  'seconds are 0 to 59',
+  'minutes are 0 to 59',
+  'hours are 0 to 23',
+  'days are 1 to 31, or L',
+  'months are 1 to 12, or JAN to DEC',
+  'weekdays are 0 to 7, or SUN to SAT',
+];
+
+function parseSchedule(value: string): string {
+  const example = '"0 3 * * *" (minute, hour, day, month, weekday)';
+  matching(value, cronGrammar, 'a schedule', example);
+  if (isCron(value)) return value;
+  const given = value.split(/\s+/);
+  const fields = cronFields.slice(-given.length);
+  // Each alone: what the reader says of the whole counts days and months from 0.
+  const faults = fields.flatMap((field, at) => {
+    const alone = fields.map((_, other) => (other === at ? given[at] : '*')).join(' ');
+    return isCron(alone) ? [] : [`«${given[at]}» cannot be: ${field}`];
+  });
+  const why = faults.length === 0 ? `write for example ${example}` : faults.join('; ');
+  throw new RangeError(`not a schedule: «${value}»; ${why}`);
+}
+
+function isCron(value: string): boolean {
+  try {
+    void new CronPattern(value);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function parseTimeZone(value: string): string {

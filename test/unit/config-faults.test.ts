@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ConfigError, parseConfig } from '../../src/config/load.ts';
+import { nextTime } from '../../src/schedule/cron.ts';
 
 /** The message of the ConfigError, a line a problem. */
 function faultsOf(yaml: string, env: Record<string, string> = {}): string[] {
@@ -193,6 +194,26 @@ describe('faults', () => {
     ['no YAML', 'storage: [a', /^entrepot\.yaml:1:\d+: this is not YAML: /],
     ['a bad schedule', 'storage: { verify: { scrub: often } }', /scrub: not a schedule: «often»/],
     [
+      'a schedule of a minute that is none',
+      'storage:\n  gc: { schedule: "61 3 * * *" }',
+      /^entrepot\.yaml:2:19 storage\.gc\.schedule: not a schedule: «61 3 \* \* \*»; «61» cannot be: minutes are 0 to 59$/,
+    ],
+    [
+      'a schedule of an hour that is none',
+      'prewarm: [{ name: a, images: [a], schedule: "0 25 * * *" }]',
+      /:1:45 prewarm\.0\.schedule: .*«25» cannot be: hours are 0 to 23$/,
+    ],
+    [
+      'a schedule of a day, a month and a weekday that are none',
+      'storage: { verify: { scrub: "0 0 32 13 9" } }',
+      /:1:29 storage\.verify\.scrub: .*«32» cannot be: .* 1 to 31.*; «13» cannot be: .*; «9» cannot be: .* 0 to 7/,
+    ],
+    [
+      'a schedule with seconds of a range that goes back',
+      'site: { name: a, push: [{ name: b, url: "http://c", repositories: [d], schedule: "0 9-5 3 * * *" }] }',
+      /site\.push\.0\.schedule: .*«9-5» cannot be: minutes/,
+    ],
+    [
       'a rule without a name',
       'prewarm:\n  - images: [a]',
       /:2:5 prewarm\.0\.name: it is needed here, but is not set$/,
@@ -226,6 +247,38 @@ describe('faults', () => {
       assert.match(found[0]!, expected);
     });
   }
+
+  test('are none in schedules that can be', () => {
+    const schedules = [
+      '@hourly',
+      '@daily',
+      '@weekly',
+      '@monthly',
+      '@yearly',
+      '@annually',
+      '@Daily',
+      '* * * * *',
+      '59 23 31 12 7',
+      '0 0 1 1 0',
+      '*/15 0-6,22 1,15 jan-mar MON-FRI',
+      '0 0 L * *',
+      '0 0 15W * *',
+      '0 0 * * FRI#2',
+      '0 0 * * 5L',
+      '? ? ? * ?',
+      '0 0 1 * +MON',
+      '59 59 23 31 DEC SUN',
+      '*/10 5-50/5 */2 * * *',
+      '0 0 30 2 *',
+    ];
+
+    for (const schedule of schedules) {
+      const found = faultsOf(`storage: { gc: { schedule: "${schedule}" } }`);
+
+      assert.deepEqual(found, [], schedule);
+      nextTime({ cron: schedule }, 0);
+    }
+  });
 
   test('are told all at once, in the order of the file, contradictions too', () => {
     const yaml = [
