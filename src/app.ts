@@ -223,29 +223,31 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     return { cutConnections };
   };
 
-  const jobs = (by: Config): Job[] =>
-    afterCounting([...jobsOf(by, { mirror, clock, popularity }), ...site.jobs()], ready);
+  const jobs = (by: Config, ofSite: readonly Job[]): Job[] =>
+    afterCounting([...jobsOf(by, { mirror, clock, popularity }), ...ofSite], ready);
   live.follow(upstreams.prepare);
-  live.follow(site.prepare);
   live.follow((next) =>
     secrets.prepare(next, (door, tls) =>
       renewCertificate(door === 'registry' ? registry : admin.server, tls),
     ),
   );
-  live.follow((next, before) =>
-    Promise.resolve(() => {
+  live.follow(async (next, before) => {
+    const rules = site.prepare(next);
+    const commitJobs = scheduler.prepareJobs(jobs(next, rules.jobs));
+    return () => {
+      rules.commit();
       store.budget = budgetOf(next);
-      scheduler.replaceJobs(jobs(next));
+      commitJobs();
       void mirror.care.pins.releaseAllBut(pinningJobs(next));
       // What was set through the admin API stays until the setting changes.
       if (next.log.level !== before.log.level) around.logLevel.set(next.log.level);
-    }),
-  );
+    };
+  });
 
   try {
     await mirror.care.pins.releaseAllBut(pinningJobs(config));
     await site.open();
-    await scheduler.open(jobs(config));
+    await scheduler.open(jobs(config, site.jobs()));
     await registry.listen(config.registry.listen);
     await admin.server.listen(config.admin.listen);
     site.follow();

@@ -22,15 +22,21 @@ export interface IntervalTimetable {
 /**
  * The first moment after another, by the wall clock in milliseconds; undefined when there is none. A
  * time that daylight saving skips is run when the clocks have gone on, one that it repeats runs once.
+ * @throws RangeError for a timetable that cannot be
  */
 export function nextTime(timetable: Timetable, afterMs: number): number | undefined {
   if ('everyMs' in timetable) return afterMs + timetable.everyMs;
   const { cron, timeZone } = timetable;
   const options = timeZone === undefined ? {} : { timezone: timeZone };
-  const pattern = new Cron(cron, { ...options, paused: true });
-  const next = pattern.nextRun(new Date(afterMs));
-  pattern.stop();
-  return next?.getTime();
+  try {
+    const pattern = new Cron(cron, { ...options, paused: true });
+    const next = pattern.nextRun(new Date(afterMs));
+    pattern.stop();
+    return next?.getTime();
+  } catch (cause) {
+    const zone = timeZone === undefined ? '' : ` of ${timeZone}`;
+    throw new RangeError(`«${cron}» is no schedule${zone}: ${(cause as Error).message}`, { cause });
+  }
 }
 
 /** For people: the cron as it is, or `every 15m`. */

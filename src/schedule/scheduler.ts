@@ -77,10 +77,13 @@ export class Scheduler {
     this.#random = parts.random ?? Math.random;
   }
 
-  /** Takes up the jobs: history, what was interrupted, what was missed, then their timetables. */
+  /**
+   * Takes up the jobs: history, what was interrupted, what was missed, then their timetables.
+   * @throws RangeError for a timetable that cannot be; nothing has begun then
+   */
   async open(jobs: readonly Job[]): Promise<void> {
     const now = this.#clock.wallMs();
-    for (const job of jobs) this.#jobs.set(job.name, { job, nextMs: undefined });
+    for (const job of jobs) this.#jobs.set(job.name, { job, nextMs: this.#next(job, now) });
     const interrupted: RunRecord[] = [];
     for (const record of await this.#shelf.load()) {
       if (this.#shelf.isTooOld(record, now)) await this.#shelf.remove(record.id);
@@ -95,25 +98,26 @@ export class Scheduler {
   }
 
   /**
-   * Other jobs from now on. What runs goes on as it began; what waits for a job that is no more is
-   * cancelled; a timetable that is the same keeps its next start.
+   * Other jobs, once what is answered is called, which cannot fail. What runs goes on as it began; what
+   * waits for a job that is no more is cancelled; a timetable that is the same keeps its next start.
+   * @throws RangeError for a timetable that cannot be; nothing has changed then
    */
-  replaceJobs(jobs: readonly Job[]): void {
+  prepareJobs(jobs: readonly Job[]): () => void {
     const now = this.#clock.wallMs();
-    const before = new Map(this.#jobs);
-    this.#jobs.clear();
-    for (const job of jobs) {
-      const known = before.get(job.name);
-      const isSame = isDeepStrictEqual(known?.job.timetable, job.timetable);
-      this.#jobs.set(job.name, {
-        job,
-        nextMs: known !== undefined && isSame ? known.nextMs : this.#next(job, now),
-      });
-    }
-    for (const { id, job } of this.#queue.slice()) {
-      if (!this.#jobs.has(job)) this.cancel(id);
-    }
-    this.#sleep();
+    const next = jobs.map((job) => ({ job, nextMs: this.#next(job, now) }));
+    return () => {
+      const before = new Map(this.#jobs);
+      this.#jobs.clear();
+      for (const { job, nextMs } of next) {
+        const known = before.get(job.name);
+        const isSame = isDeepStrictEqual(known?.job.timetable, job.timetable);
+        this.#jobs.set(job.name, { job, nextMs: isSame ? known?.nextMs : nextMs });
+      }
+      for (const { id, job } of this.#queue.slice()) {
+        if (!this.#jobs.has(job)) this.cancel(id);
+      }
+      this.#sleep();
+    };
   }
 
   jobs(): JobState[] {
@@ -270,9 +274,9 @@ export class Scheduler {
     if (!isActive) this.start(job.name, { trigger: 'schedule' });
   }
 
-  #next({ timetable }: Job, afterMs: number): number | undefined {
+  #next({ name, timetable }: Job, afterMs: number): number | undefined {
     if (timetable === undefined) return undefined;
-    const next = nextTime(timetable, afterMs);
+    const next = nextTimeOf(name, timetable, afterMs);
     return next === undefined ? undefined : next + this.#random() * (timetable.jitterMs ?? 0);
   }
 
@@ -354,6 +358,16 @@ export class Scheduler {
 
   #findActive(id: string): Run | undefined {
     return [...this.#active.keys()].find((run) => run.id === id);
+  }
+}
+
+function nextTimeOf(job: string, timetable: Timetable, afterMs: number): number | undefined {
+  try {
+    return nextTime(timetable, afterMs);
+  } catch (cause) {
+    throw new RangeError(`the job ${job} cannot be scheduled: ${(cause as Error).message}`, {
+      cause,
+    });
   }
 }
 

@@ -160,6 +160,41 @@ test('rules of a site are taken while it runs: a new one copies, a changed one g
   assert.ok(told.includes('site.primary.url'), told.join());
 });
 
+test('a configuration of which one part cannot be built changes nothing', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using other = await startScriptedRegistry();
+  upstream.add('library/app', image, '1');
+  await using mirror = await startMirror({ upstream, config: { site: { name: 'here' } } });
+  const next = configOf(mirror, {
+    storage: { path: mirror.storagePath, minFree: '0', maxSize: '1GiB' },
+    upstreams: { 'docker.io': { urls: [other.url] } },
+    prewarm: [{ name: 'new', images: ['docker.io/library/app:1'] }],
+    site: { name: 'here', push: [{ name: 'out', url: other.url, repositories: ['**'] }] },
+  });
+  const { storage, site } = next;
+  const cannotBe: [Config, RegExp][] = [
+    [
+      { ...next, storage: { ...storage, verify: { ...storage.verify, scrub: '61 3 * * *' } } },
+      /the job scrub cannot be scheduled: «61 3 \* \* \*» is no schedule/,
+    ],
+    [{ ...next, site: { ...site!, push: [{ ...site!.push[0]!, repositories: [''] }] } }, /pattern/],
+  ];
+  const before = await adminJson<{ items: unknown[] }>(mirror, 'jobs');
+
+  for (const [config, expected] of cannotBe) {
+    await assert.rejects(mirror.app.reload(config), expected);
+  }
+
+  const pulled = await get(`${mirror.url}/v2/app/manifests/1`);
+  assert.equal(pulled.digest, image.manifest.digest);
+  assert.equal(other.requests.length, 0);
+  const { disk } = await adminJson<{ disk: { maxBytes: number } }>(mirror, 'stats');
+  assert.equal(disk.maxBytes, 50 * 1024 * mib);
+  assert.deepEqual((await adminJson<{ items: unknown[] }>(mirror, 'jobs')).items, before.items);
+  const { yaml } = await adminJson<{ yaml: string }>(mirror, 'config');
+  assert.ok(!yaml.includes(other.url), 'what is shown is what is in effect');
+});
+
 /** The names in the certificate that a new connection is shown. */
 async function namesShown(url: string): Promise<string | undefined> {
   const { promise, resolve, reject } = Promise.withResolvers<string | undefined>();

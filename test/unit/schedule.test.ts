@@ -276,6 +276,21 @@ describe('the scheduler', () => {
     await again.close();
   });
 
+  test('begins nothing with a timetable that cannot be, and says whose it is', async () => {
+    const said = /^the job job cannot be scheduled: «61 3 \* \* \*» is no schedule/;
+    const opening = open({ timetable: { cron: '61 3 * * *' } });
+
+    await assert.rejects(opening, { name: 'RangeError', message: said });
+
+    const bench = await open({ timetable: hourly });
+    const before = bench.scheduler.jobs();
+    const other = { name: 'other', summary: 'Another', run: async () => {} };
+    const job = { ...other, name: 'job', timetable: { cron: '61 3 * * *' } };
+    assert.throws(() => bench.scheduler.prepareJobs([other, job]), { message: said });
+    assert.deepEqual(bench.scheduler.jobs(), before);
+    await bench.scheduler.close();
+  });
+
   test('says why a run waits', async () => {
     const gate = Promise.withResolvers<void>();
     const bench = await open({ run: (work) => work.wait('the quota', gate.promise) });

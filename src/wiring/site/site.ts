@@ -48,39 +48,23 @@ export class Site implements SiteSync {
   }
 
   jobs(): Job[] {
-    return Array.from(this.#rules.values(), ({ rule, replication, opened }) => ({
-      name: jobName(rule),
-      summary: rule.summary,
-      timetable: rule.timetable,
-      run: async (work, parameters) => {
-        await opened.promise;
-        await rule.run(replication.deliveries, work, subjectsOf(parameters));
-      },
-    }));
+    return jobsOf(this.#rules.values());
   }
 
-  /** Other rules: those that differ begin anew, each where the last one of its name stood. */
-  readonly prepare = (next: Config): Promise<() => void> =>
-    Promise.resolve(() => {
-      const before = new Map(this.#rules);
-      this.#rules.clear();
-      for (const configured of this.#parts.rulesOf(next)) {
-        const { name, settings } = configured;
-        const known = before.get(name);
-        const isSame = known !== undefined && isDeepStrictEqual(known.settings, settings);
-        this.#rules.set(name, isSame ? known : this.#newRule(configured));
-        if (isSame) before.delete(name);
-      }
-      for (const [name, { rule, replication }] of before) {
-        this.#replaced.push(rule);
-        const ended = Promise.all([this.#ending.get(name), replication.close()]);
-        this.#ending.set(
-          name,
-          ended.then(() => {}),
-        );
-      }
-      for (const rule of this.#rules.values()) if (!rule.isOpen) void this.#begin(rule);
-    });
+  /**
+   * Other rules: those that differ begin anew, each where the last one of its name stood. They are
+   * built at once, which may fail; `commit` puts them to work.
+   */
+  prepare(config: Config): { readonly jobs: Job[]; readonly commit: () => void } {
+    const next = new Map<string, RuleAtWork>();
+    for (const configured of this.#parts.rulesOf(config)) {
+      const { name, settings } = configured;
+      const known = this.#rules.get(name);
+      const isSame = known !== undefined && isDeepStrictEqual(known.settings, settings);
+      next.set(name, isSame ? known : this.#newRule(configured));
+    }
+    return { jobs: jobsOf(next.values()), commit: () => this.#replace(next) };
+  }
 
   /** What the rules have done before, which their jobs go on with. */
   async open(): Promise<void> {
@@ -145,6 +129,24 @@ export class Site implements SiteSync {
       }
     }
     return { isEqual: items.length === 0, items, next: null };
+  }
+
+  #replace(next: ReadonlyMap<string, RuleAtWork>): void {
+    for (const [name, old] of this.#rules) {
+      if (next.get(name) === old) continue;
+      const { rule, replication } = old;
+      this.#replaced.push(rule);
+      const ended = Promise.all([this.#ending.get(name), replication.close()]);
+      this.#ending.set(
+        name,
+        ended.then(() => {}),
+      );
+    }
+    this.#rules.clear();
+    for (const [name, rule] of next) {
+      this.#rules.set(name, rule);
+      if (!rule.isOpen) void this.#begin(rule);
+    }
   }
 
   #newRule(configured: ConfiguredRule): RuleAtWork {
@@ -249,6 +251,18 @@ function stateOf(
   if (failure !== undefined) return 'failing';
   if (!hasSucceeded || lagChanges === undefined) return 'unknown';
   return lagChanges > 0 ? 'behind' : 'ok';
+}
+
+function jobsOf(rules: Iterable<RuleAtWork>): Job[] {
+  return Array.from(rules, ({ rule, replication, opened }) => ({
+    name: jobName(rule),
+    summary: rule.summary,
+    timetable: rule.timetable,
+    run: async (work, parameters) => {
+      await opened.promise;
+      await rule.run(replication.deliveries, work, subjectsOf(parameters));
+    },
+  }));
 }
 
 function owedText({ repository, tag, message }: Undelivered): string {
