@@ -44,6 +44,8 @@ export class Statistics {
   readonly total: Outcomes & { requests: number } = { ...noOutcomes(), requests: 0 };
   /** Manifests that were served. */
   manifests = 0;
+  /** Of these, GETs that were answered without a GET at an upstream. */
+  pullsSaved = 0;
   /** GETs of manifests that upstreams answered. */
   upstreamPulls = 0;
   evictedBlobs = 0;
@@ -144,9 +146,10 @@ export class Statistics {
     }
   }
 
-  #countUse(repository: string, { what, method, sentBytes }: RequestEvent): void {
+  #countUse(repository: string, { what, method, outcome, sentBytes }: RequestEvent): void {
     const isPull = what === 'manifest' && method === 'GET';
     if (isPull) this.manifests += 1;
+    if (isPull && outcome !== 'MISS') this.pullsSaved += 1;
     const use = this.images.get(repository) ?? { pulls: 0, servedBytes: 0, lastPullMs: 0 };
     use.servedBytes += sentBytes;
     if (isPull) {

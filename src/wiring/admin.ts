@@ -177,22 +177,21 @@ function statsOf(
 ): Stats {
   const { statistics } = watchers;
   const { requests, ...outcomes } = statistics.total;
+  const byUpstream = Array.from(statistics.byUpstream, ([key, counts]) => ({
+    ...Statistics.splitKey(key),
+    ...counts,
+  }));
   const { servedBytes: served, fetchedBytes: fetched } = statistics;
-  const good = outcomes.hits + outcomes.joined + outcomes.revalidated + outcomes.stale;
-  const asked = good + outcomes.misses;
   const { prewarmedBytes, ...ofPrewarmed } = prewarmed();
   return {
     version,
     startedAt: timeText(statistics.startedMs),
     uptimeSeconds: Math.max(0, (clock.wallMs() - statistics.startedMs) / 1000),
     requests: { total: requests, ...outcomes },
-    hitRatio: asked === 0 ? null : good / asked,
-    byUpstream: Array.from(statistics.byUpstream, ([key, counts]) => ({
-      ...Statistics.splitKey(key),
-      ...counts,
-    })),
+    hitRatio: hitRatioOf(byUpstream),
+    byUpstream,
     bytes: { served, fetched, saved: Math.max(0, served - fetched) },
-    quotaRequestsSaved: Math.max(0, statistics.manifests - statistics.upstreamPulls),
+    quotaRequestsSaved: statistics.pullsSaved,
     disk,
     fills: mirror.fills.map(({ repository, sizeBytes, runningMs, ...fill }) => ({
       ...fill,
@@ -214,6 +213,18 @@ function statsOf(
         lastPullAt: timeText(lastPullMs),
       })),
   };
+}
+
+/** Of manifests and blobs; lists cost an upstream little, and are asked for anew. */
+function hitRatioOf(counts: Stats['byUpstream']): number | null {
+  let good = 0;
+  let asked = 0;
+  for (const { kind, hits, misses, joined, revalidated, stale } of counts) {
+    if (kind !== 'manifest' && kind !== 'blob') continue;
+    good += hits + joined + revalidated + stale;
+    asked += hits + joined + revalidated + stale + misses;
+  }
+  return asked === 0 ? null : good / asked;
 }
 
 /** Images in the statistics' list of the most pulled. */

@@ -341,3 +341,29 @@ test('whoever tries out admin tokens is refused after a while; what a web page s
   assert.equal(tried.filter((status) => status === 401).length, 3_000);
   assert.equal(tried.filter((status) => status === 429).length, 100);
 });
+
+test('the hit ratio is of manifests and blobs; what was saved of the quota never falls', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { readAhead: false } });
+  upstream.add('library/app', image, '1');
+  const others = Array.from({ length: 5 }, (_, at) =>
+    makeImage({ seed: `other ${at}`, layers: [100] }),
+  );
+  others.forEach((other, at) => upstream.add('library/other', other, String(at)));
+  await pull(mirror);
+  await pull(mirror);
+  await get(`${mirror.url}/v2/app/tags/list`);
+
+  const before = await json<Stats>(mirror, '/api/v1/stats');
+  const run = await ask(mirror, '/api/v1/prewarm', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ images: others.map((_, at) => `other:${at}`) }),
+  });
+  assert.equal(run.status, 202);
+  await mirror.observed('run-changed', ({ state }) => state === 'succeeded');
+  const after = await json<Stats>(mirror, '/api/v1/stats');
+
+  assert.deepEqual([before.hitRatio, before.quotaRequestsSaved], [0.5, 1]);
+  assert.deepEqual([after.hitRatio, after.quotaRequestsSaved], [0.5, 1]);
+});
