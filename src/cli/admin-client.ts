@@ -213,7 +213,9 @@ export class AdminClient {
       return new CliFailure(`${reasonOf(status, text, path)} (${this.#url})`, exitCode);
     }
     return new CliFailure(
-      `the server at ${this.#url} asks for its admin token: name the file that holds it with --token-file`,
+      this.#tokenFile === undefined
+        ? `the server at ${this.#url} asks for its admin token: name the file that holds it with --token-file`
+        : `the server at ${this.#url} does not take this token: look at ${this.#tokenFile}, and at admin.token of the server`,
     );
   }
 }
@@ -230,8 +232,12 @@ function reasonOf(status: number, text: string, path: string): string {
     const { title, detail, errors } = JSON.parse(text) as {
       title?: string;
       detail?: string;
-      errors?: { path: string; message: string }[];
+      errors?: { path?: string; code?: string; message: string }[];
     };
+    // Errors of the registry API have codes. Source: distribution-spec, «Error Codes».
+    if (title === undefined && errors?.[0]?.code !== undefined) {
+      return `this is the registry port, which clients pull from; name the admin address with --server or ENTREPOT_SERVER, such as ${defaultServer}`;
+    }
     const places = errors?.map((error) => `${error.path}: ${error.message}`);
     const parts = [title, detail, ...(places ?? [])].filter((part) => part !== undefined);
     if (parts.length > 0) return parts.join('; ');

@@ -197,8 +197,13 @@ function listOf(pins: readonly Pin[], io: CliIo): string {
   return table(['IMAGE', 'DIGEST', 'BLOBS', 'BY', 'PINNED'], rows, widthOf(io.stdout), [2]);
 }
 
-function textOf({ isDryRun, log, errors, blobs, bytes, tags }: Purged): string {
+function textOf({ isDryRun, log, errors, blobs, bytes, tags, manifests }: Purged): string {
   const lines = [...log, ...errors.map(({ object, message }) => `✗ ${object}: ${message}`)];
+  if (tags.length + manifests.length + blobs === 0) {
+    // What is kept is said above, and why.
+    lines.push(lines.length === 0 ? 'Nothing here matches; nothing was purged.' : 'Nothing goes.');
+    return `${lines.join('\n')}\n`;
+  }
   const verb = isDryRun ? 'would go' : 'are gone';
   lines.push(`${tags.length} tags and ${blobs} blobs ${verb}: ${size(bytes)}`);
   return `${lines.join('\n')}\n`;

@@ -113,7 +113,7 @@ function listOf(jobs: Job[], runs: Run[], width: number): string {
   const jobRows = jobs.map((job) => [
     job.name,
     job.schedule ?? 'by hand',
-    job.nextAt === null ? '–' : new Date(job.nextAt).toLocaleString(),
+    job.nextAt === null ? '–' : job.nextAt,
     job.lastRun === null ? 'never' : `${job.lastRun.state} ${ago(job.lastRun.queuedAt, now)}`,
   ]);
   const parts = [table(['JOB', 'SCHEDULE', 'NEXT', 'LAST'], jobRows, width)];

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Run } from '../../src/api/runs.ts';
 import { get } from '../kit/clients.ts';
@@ -6,6 +8,7 @@ import { runCommand, type CommandResult } from '../kit/command.ts';
 import { makeImage } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
+import { temporaryFolder } from '../kit/temporary-folder.ts';
 
 const image = makeImage({ seed: 'refusals', layers: [30_000] });
 
@@ -203,6 +206,53 @@ test('every list is read page by page, and refuses to go on after what is not in
     const lost = await ask(mirror, 'GET', `${list}?after=nope`);
     assert.deepEqual([lost.status, /«nope»/.test(lost.text)], [400, true], list);
   }
+});
+
+test('who asks at the wrong door, or with the wrong token, is told so', async () => {
+  await using folder = await temporaryFolder();
+  await using upstream = await startScriptedRegistry();
+  const right = join(folder.path, 'right');
+  const wrong = join(folder.path, 'wrong');
+  await writeFile(right, 's3cret\n');
+  await writeFile(wrong, 'other\n');
+  await using mirror = await startMirror({
+    upstream,
+    config: { admin: { listen: '127.0.0.1:0', token: { file: right } } },
+  });
+  const authorized = async (authorization: string): Promise<number> =>
+    (await ask(mirror, 'GET', '/jobs', { headers: { authorization } })).status;
+
+  const door = await command(mirror, 'stats', '--server', mirror.url);
+  const none = await command(mirror, 'stats');
+  const other = await command(mirror, 'stats', '--token-file', wrong);
+
+  assert.deepEqual([door.exitCode, none.exitCode, other.exitCode], [1, 1, 1]);
+  assert.match(door.err, /^entrepot: this is the registry port.*name the admin address/);
+  assert.match(none.err, /asks for its admin token/);
+  assert.match(other.err, /does not take this token: look at .*wrong/);
+  assert.equal((await command(mirror, 'stats', '--token-file', right)).exitCode, 0);
+  assert.deepEqual(
+    await Promise.all(
+      ['Bearer s3cret', 'bearer s3cret', 'BEARER s3cret', 's3cret', 'Basic s3cret', 'Bearer '].map(
+        authorized,
+      ),
+    ),
+    [200, 200, 200, 401, 401, 401],
+  );
+});
+
+test('purge says when nothing matched; jobs tells times by ISO 8601', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream });
+
+  const purged = await command(mirror, 'purge', 'app:1');
+  const jobs = await command(mirror, 'jobs');
+
+  assert.deepEqual(
+    [purged.exitCode, purged.out],
+    [0, 'Nothing here matches; nothing was purged.\n'],
+  );
+  assert.match(jobs.out, /^gc .* \d{4}-\d\d-\d\dT[\d:.]+Z /m);
 });
 
 interface Page {

@@ -98,8 +98,10 @@ function hostnameOf(host: string | undefined): string {
   return URL.canParse(url) ? new URL(url).hostname.replace(/^\[|\]$/g, '') : '';
 }
 
-/** Compared by hashes of equal length, in constant time. */
+/** Compared by hashes of equal length, in constant time. A scheme has no case: RFC 9110, 11.1. */
 function isToken(header: string | undefined, token: string): boolean {
   const hash = (text: string): Buffer => createHash('sha256').update(text).digest();
-  return timingSafeEqual(hash(header ?? ''), hash(`Bearer ${token}`));
+  const scheme = /^bearer +/i.exec(header ?? '')?.[0];
+  const given = scheme === undefined ? '' : (header ?? '').slice(scheme.length);
+  return timingSafeEqual(hash(given), hash(token)) && scheme !== undefined;
 }
