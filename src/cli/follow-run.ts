@@ -65,6 +65,10 @@ export function lineOf(run: Run): string {
 /** A dry run has done nothing, whatever its counters say of what it looked at. */
 function outcomeOf(run: Run): string {
   if (!run.isDryRun || run.state !== 'succeeded') return lineOf(run);
+  const { blobsDone, bytesDone } = run.progress;
+  if (run.job === 'gc') {
+    return `dry run succeeded; ${blobsDone} blobs would go: ${size(bytesDone)}; nothing was done,`;
+  }
   return 'dry run succeeded; nothing was done,';
 }
 
