@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { parseImagePattern } from '../mirror/select/images.ts';
 import { canonicalRegistry } from '../oci/reference.ts';
 import { isLoopback, listenText, type Listen } from './scalars.ts';
 
@@ -101,13 +102,13 @@ export function needPrimaryToSync(
   });
 }
 
-/** Rules are run and shown by their names. */
+/** Rules are run and shown by their names. @param byKey lists of rules that share their names */
 export function needNamesOfTheirOwn(
-  { sync, push }: { sync: unknown; push: unknown },
+  byKey: Readonly<Record<string, unknown>>,
   context: Context,
 ): void {
   const seen = new Set<unknown>();
-  for (const [key, rules] of Object.entries({ sync, push })) {
+  for (const [key, rules] of Object.entries(byKey)) {
     if (!Array.isArray(rules)) continue;
     for (const [at, rule] of (rules as { name?: unknown }[]).entries()) {
       if (typeof rule?.name === 'string' && seen.has(rule.name)) {
@@ -149,6 +150,28 @@ export function needDefaultUpstream(
       path: ['upstreams'],
       message: `docker.io is not among them, so say which one answers a request that names no registry: set defaultUpstream to one of ${names}`,
     });
+  }
+}
+
+/** What is fetched ahead comes from an upstream, too. */
+export function needUpstreamsToPrewarm(
+  value: { upstreams: unknown; prewarm: unknown },
+  context: Context,
+): void {
+  const { upstreams, prewarm } = value;
+  if (!(upstreams instanceof Map) || !Array.isArray(prewarm)) return;
+  for (const [at, rule] of (prewarm as ({ images?: unknown } | undefined)[]).entries()) {
+    if (!Array.isArray(rule?.images)) continue;
+    for (const [which, image] of rule.images.entries()) {
+      const registry = findRegistryOf(image);
+      if (registry === undefined || upstreams.has(registry)) continue;
+      const names = [...upstreams.keys()].join(', ');
+      context.addIssue({
+        code: 'custom',
+        path: ['prewarm', at, 'images', which],
+        message: `its registry, ${registry}, is not among the upstreams (${names}); add it there, or remove the image`,
+      });
+    }
   }
 }
 
@@ -204,6 +227,16 @@ export function needBoth<Key extends string>(
     path: [there],
     message: `${there} is set but ${missing} is not; set both or neither`,
   });
+}
+
+/** Undefined for what is no image: that is said already. */
+function findRegistryOf(image: unknown): string | undefined {
+  if (typeof image !== 'string') return undefined;
+  try {
+    return parseImagePattern(image).repository.registry;
+  } catch {
+    return undefined;
+  }
 }
 
 function isListen(value: unknown): value is Listen {

@@ -1,6 +1,9 @@
 import { isIPv4 } from 'node:net';
 import { CronPattern } from 'croner';
 import { z } from 'zod';
+import { globMatcher } from '../mirror/select/globs.ts';
+import { parseImagePattern } from '../mirror/select/images.ts';
+import { tagMatcher } from '../mirror/select/tags.ts';
 import { canonicalRegistry } from '../oci/reference.ts';
 import { parseDurationMs, parseSizeBytes } from '../base/units.ts';
 
@@ -31,7 +34,7 @@ const hostGrammar = /^(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d
 const cronGrammar =
   /^(?:@(?:hourly|daily|weekly|monthly|yearly|annually)|[\d*/,a-z#?+-]+(?:\s+[\d*/,a-z#?+-]+){4,5})$/i;
 
-/** A name, and after it a tag, a pattern of tags, or a digest; what the pattern means is seen later. */
+/** A name, and after it a tag, a pattern of tags, or a digest; the rest `parseImagePattern` says. */
 const imageGrammar =
   /^[a-z0-9](?:[a-z0-9._/-]|:\d+\/)*(?::\S(?:[^\n]*\S)?)?(?:@sha\d{3}:[0-9a-f]{64,128})?$/;
 
@@ -87,7 +90,11 @@ export const rate = parsed(
   { title: 'bytes a second, such as 20MiB/s', type: textOrNumber },
   (value) => parseSizeBytes(value.replace(/\/s$/, '')),
 );
-export const share = parsed({ title: 'share, such as 90%' }, parseShare);
+export const share = parsed({ title: 'share above 0%, such as 90%' }, (value) => {
+  const found = parseShare(value);
+  if (found > 0) return found;
+  throw new RangeError(`«${value}» would leave nothing; write a share above 0%, for example 90%`);
+});
 export const minFree = parsed<MinFree>(
   { title: 'share or size, such as 5% or 20GiB', type: textOrNumber },
   (value) =>
@@ -111,8 +118,25 @@ export const dayWindow = parsed({ title: 'part of the day, such as 01:00-06:00' 
 );
 export const image = parsed(
   { title: 'image, such as docker.io/library/nginx:1.27 or ghcr.io/o/i:1.*' },
-  (value) =>
-    matching(value, imageGrammar, 'an image', 'docker.io/library/nginx:1.27 or ghcr.io/o/i:1.*'),
+  (value) => {
+    const example = 'docker.io/library/nginx:1.27 or ghcr.io/o/i:1.*';
+    parseImagePattern(matching(value, imageGrammar, 'an image', example));
+    return value;
+  },
+);
+export const tags = parsed(
+  { title: 'tag or pattern of tags, such as 1.27, 1.* or ^1.25', type: anyScalar },
+  (value) => {
+    tagMatcher(value);
+    return value;
+  },
+);
+export const repositories = parsed(
+  { title: 'pattern of repositories, such as docker.io/library/*', type: anyScalar },
+  (value) => {
+    globMatcher([value]);
+    return value;
+  },
 );
 export const platform = parsed({ title: 'platform, such as linux/amd64' }, (value) =>
   matching(value, platformGrammar, 'a platform', 'linux/amd64 or linux/arm/v7'),

@@ -4,7 +4,9 @@ import {
   always,
   findOnlyDefault,
   needDefaultUpstream,
+  needNamesOfTheirOwn,
   needSeparatePorts,
+  needUpstreamsToPrewarm,
 } from './contradictions.ts';
 import { flag, text } from './scalars.ts';
 import { admin } from './settings/admin.ts';
@@ -45,6 +47,8 @@ export const settings = z
   })
   .superRefine(needSeparatePorts, always)
   .superRefine(needDefaultUpstream, always)
+  .superRefine(({ prewarm }, context) => needNamesOfTheirOwn({ prewarm }, context), always)
+  .superRefine(needUpstreamsToPrewarm, always)
   .transform((value) => ({
     ...value,
     defaultUpstream: value.defaultUpstream ?? findOnlyDefault(value.upstreams) ?? '',

@@ -234,6 +234,66 @@ describe('faults', () => {
       /site\.push\.1\.name: another rule is called b already/,
     ],
     [
+      'a second rule to prewarm of the same name',
+      'prewarm:\n  - { name: a, images: [b] }\n  - { name: a, images: [c] }',
+      /:3:13 prewarm\.1\.name: another rule is called a already; give this one a name of its own$/,
+    ],
+    [
+      'an image to prewarm of no upstream',
+      'prewarm: [{ name: a, images: [nginx, "b.io/c:1"] }]',
+      /:1:38 prewarm\.0\.images\.1: its registry, b\.io, is not among the upstreams \(docker\.io, .*\); add it there, or remove/,
+    ],
+    [
+      'an image to prewarm of a registry that no upstream stands for by default',
+      'upstreams: { ghcr.io: }\nprewarm: [{ name: a, images: [nginx] }]',
+      /prewarm\.0\.images\.0: its registry, docker\.io, is not among the upstreams \(ghcr\.io\)/,
+    ],
+    [
+      'a regular expression with an open bracket',
+      'prewarm: [{ name: a, images: ["b:/[/"] }]',
+      /:1:31 prewarm\.0\.images\.0: «\/\[\/» is no regular expression: Unterminated character class; write/,
+    ],
+    [
+      'a regular expression with an open group',
+      'prewarm: [{ name: a, images: ["b:/(/"] }]',
+      /images\.0: «\/\(\/» is no regular expression: Unterminated group; write/,
+    ],
+    [
+      'a glob with an open brace',
+      'prewarm: [{ name: a, images: ["b:v{1,2"] }]',
+      /images\.0: «v\{1,2» is no pattern: Missing closing/,
+    ],
+    [
+      'a name that no repository has',
+      'prewarm: [{ name: a, images: [a//b] }]',
+      /images\.0: «a\/\/b» is not an image; write/,
+    ],
+    [
+      'tags to copy by what is no regular expression',
+      'site: { name: a, primary: { url: "http://b" }, sync: [{ name: c, repositories: [d], tags: { include: ["/[/"] } }] }',
+      /site\.sync\.0\.tags\.include\.0: «\/\[\/» is no regular expression/,
+    ],
+    [
+      'tags to leave out by what is no range',
+      'site: { name: a, push: [{ name: b, url: "http://c", repositories: [d], tags: { exclude: [">= x y"] } }] }',
+      /site\.push\.0\.tags\.exclude\.0: «>= x y» is no range of versions; write/,
+    ],
+    [
+      'repositories by a glob with an open bracket',
+      'site: { name: a, push: [{ name: b, url: "http://c", repositories: ["docker.io/[a"] }] }',
+      /site\.push\.0\.repositories\.0: «docker\.io\/\[a» is no pattern: Missing closing/,
+    ],
+    [
+      'repositories by a pattern without letters',
+      'site: { name: a, push: [{ name: b, url: "http://c", repositories: [" "] }] }',
+      /repositories\.0: the pattern is empty/,
+    ],
+    [
+      'a watermark of nothing',
+      'storage: { lowWatermark: 0% }',
+      /:1:26 storage\.lowWatermark: «0%» would leave nothing; write a share above 0%, for example 90%$/,
+    ],
+    [
       'a login without its password',
       'site: { name: a, push: [{ name: b, url: "http://c", repositories: [d], username: me }] }',
       /site\.push\.0\.username: a login needs both/,
@@ -278,6 +338,29 @@ describe('faults', () => {
       assert.deepEqual(found, [], schedule);
       nextTime({ cron: schedule }, 0);
     }
+  });
+
+  test('are none in patterns that can be', () => {
+    const patterns = [
+      '1.27',
+      '1.*',
+      'v{1,2}.?',
+      '[!a]*',
+      '{1..3}',
+      'v(1|2)',
+      '/^1\\.\\d+$/',
+      '/[/]/',
+      '^1.25',
+      '>=1.2 <2',
+      '~3.1 || 5',
+    ];
+    const push = { name: 'a', url: 'http://b', repositories: ['docker.io/{a,b}/**', '!(c)', 'd+'] };
+    const config = {
+      prewarm: [{ name: 'a', images: patterns.map((pattern) => `docker.io/library/b:${pattern}`) }],
+      site: { name: 'a', push: [{ ...push, tags: { include: patterns, exclude: patterns } }] },
+    };
+
+    assert.deepEqual(faultsOf(JSON.stringify(config)), []);
   });
 
   test('are told all at once, in the order of the file, contradictions too', () => {

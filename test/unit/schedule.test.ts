@@ -366,6 +366,8 @@ describe('an image is named', () => {
     ['index.docker.io/library/nginx:1', 'docker.io', 'library/nginx', '1'],
     ['ghcr.io/o/i:v1', 'ghcr.io', 'o/i', 'v1'],
     ['localhost:5000/app:1', 'localhost:5000', 'app', '1'],
+    ['localhost:5000/app:/^1/', 'localhost:5000', 'app', '/^1/'],
+    ['nginx:/^1/', 'docker.io', 'library/nginx', '/^1/'],
     [`quay.io/o/i@${digest}`, 'quay.io', 'o/i', undefined],
     [`quay.io/o/i:1@${digest}`, 'quay.io', 'o/i', undefined],
   ];

@@ -9,7 +9,9 @@ import {
   rate,
   registryUrl,
   schedule,
+  repositories,
   secret,
+  tags,
   text,
   timeZone,
 } from '../scalars.ts';
@@ -17,8 +19,8 @@ import { upstreamTls } from './upstreams.ts';
 
 const tagSelection = z
   .strictObject({
-    include: z.array(text).prefault([]),
-    exclude: z.array(text).prefault([]),
+    include: z.array(tags).prefault([]),
+    exclude: z.array(tags).prefault([]),
     newest: integer(1, 1_000_000).optional(),
   })
   .prefault({});
@@ -26,7 +28,7 @@ const tagSelection = z
 const syncRule = z
   .strictObject({
     name: text,
-    repositories: z.array(text).min(1),
+    repositories: z.array(repositories).min(1),
     tags: tagSelection,
     platforms: z.array(platform).prefault([]),
     schedule: schedule.optional(),
@@ -53,7 +55,7 @@ const pushRule = z
     password: secret.optional(),
     tls: upstreamTls.optional(),
     authHosts: z.array(text).prefault([]),
-    repositories: z.array(text).min(1),
+    repositories: z.array(repositories).min(1),
     tags: tagSelection,
     platforms: z.array(platform).prefault([]),
     to: text.prefault('{name}'),
@@ -88,4 +90,4 @@ export const site = z
     push: z.array(pushRule).prefault([]),
   })
   .superRefine(needPrimaryToSync, always)
-  .superRefine(needNamesOfTheirOwn, always);
+  .superRefine(({ sync, push }, context) => needNamesOfTheirOwn({ sync, push }, context), always);

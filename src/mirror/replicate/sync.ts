@@ -1,4 +1,3 @@
-import picomatch from 'picomatch';
 import type { Pace } from '../../base/token-bucket.ts';
 import type { Work } from '../../base/work.ts';
 import type { Digest } from '../../oci/digest.ts';
@@ -8,6 +7,7 @@ import type { Manifests } from '../manifests.ts';
 import type { MirroredUpstream } from '../mirrored-upstream.ts';
 import type { Prewarm, PrewarmRule } from '../prewarm/prewarm.ts';
 import type { TimeWindow } from '../prewarm/window.ts';
+import { globMatcher } from '../select/globs.ts';
 import { selectTags, type TagSelection } from '../select/tags.ts';
 import type { Deliveries, Subject } from './deliveries.ts';
 
@@ -242,7 +242,7 @@ export class Sync {
 
 /** Whether a repository fits one of the globs of `registry/name`. */
 export function repositoryMatcher(globs: readonly string[]): (repository: Repository) => boolean {
-  const fits = picomatch([...globs]);
+  const fits = globMatcher(globs);
   return (repository) => fits(repositoryKey(repository));
 }
 

@@ -27,7 +27,8 @@ export function parseImagePattern(text: string): ImagePattern {
   if (at !== -1 && digest === undefined)
     throw new RangeError(`«${text}» has no valid digest after @`);
   const named = at === -1 ? text : text.slice(0, at);
-  const colon = named.indexOf(':', named.indexOf('/') === -1 ? 0 : named.indexOf('/'));
+  // The first that is not before a port.
+  const colon = named.search(/:(?!\d+\/)/);
   const path = colon === -1 ? named : named.slice(0, colon);
   const pattern = colon === -1 ? undefined : named.slice(colon + 1);
   const slash = path.indexOf('/');

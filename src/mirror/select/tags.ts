@@ -1,6 +1,6 @@
-import picomatch from 'picomatch';
 import semver from 'semver';
 import { isTag } from '../../oci/reference.ts';
+import { globMatcher } from './globs.ts';
 
 /** What a rule wants of the tags of a repository. */
 export interface TagSelection {
@@ -39,7 +39,7 @@ export function tagMatcher(pattern: string): (tag: string) => boolean {
       return version !== undefined && semver.satisfies(version, range);
     };
   }
-  return picomatch(pattern, { nonegate: true, noextglob: true });
+  return globMatcher([pattern], { nonegate: true, noextglob: true });
 }
 
 /** The wanted ones of some tags; with `newest` the highest version first, else in the given order. */
@@ -83,7 +83,11 @@ function regularExpression(source: string): (tag: string) => boolean {
   try {
     expression = new RegExp(source);
   } catch (error) {
-    throw new RangeError(`/${source}/ is no regular expression: ${(error as Error).message}`);
+    // V8 begins with the expression, which is said already.
+    const why = (error as Error).message.replace(/^.*\/[a-z]*: /s, '');
+    throw new RangeError(
+      `«/${source}/» is no regular expression: ${why}; write for example /^1\\.\\d+$/`,
+    );
   }
   return (tag) => expression.test(tag);
 }
