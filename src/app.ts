@@ -36,6 +36,7 @@ import { feedOf } from './wiring/site/feed.ts';
 import { pushRules } from './wiring/site/push-rules.ts';
 import { Site } from './wiring/site/site.ts';
 import { syncRules } from './wiring/site/sync-rules.ts';
+import { listenAt } from './wiring/start-failure.ts';
 import { OpenUpstreams } from './wiring/upstreams.ts';
 
 /** What the outside gives: everything that a test replaces. */
@@ -74,7 +75,7 @@ export interface App {
 /**
  * The composition root: configuration in, running parts out.
  * @throws MirrorError DISK_FAILED when the storage folder cannot be used, ConfigError for a secret
- *   that cannot be read, Node's own error when an address is taken
+ *   that cannot be read, StartFailure when an address cannot be listened on
  */
 export async function startApp(config: Config, around: Surroundings): Promise<App> {
   const clock = systemClock;
@@ -248,8 +249,8 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     await mirror.care.pins.releaseAllBut(pinningJobs(config));
     await site.open();
     await scheduler.open(jobs(config, site.jobs()));
-    await registry.listen(config.registry.listen);
-    await admin.server.listen(config.admin.listen);
+    await listenAt('registry.listen', registry, config.registry.listen);
+    await listenAt('admin.listen', admin.server, config.admin.listen);
     site.follow();
   } catch (error) {
     await close();

@@ -63,6 +63,7 @@ async function serve(config: Config, source: ConfigSource): Promise<number> {
     ]);
   const { readVersion } = await import('./cli/program.ts');
   const { readDescriptorLimit } = await import('./wiring/descriptors.ts');
+  const { findStartFailure } = await import('./wiring/start-failure.ts');
   // What is cached may be private.
   process.umask(0o077);
   const { log, close: closeLog } = openLog(config.log, process.stdout, process.env);
@@ -108,6 +109,11 @@ async function serve(config: Config, source: ConfigSource): Promise<number> {
     const { cutConnections } = await app.close();
     log.info({ cutConnections }, 'stopped');
     return 0;
+  } catch (error) {
+    const failure = app === undefined ? findStartFailure(error) : undefined;
+    if (failure === undefined) throw error;
+    process.stderr.write(`entrepot: ${failure}; nothing was started.\n`);
+    return 1;
   } finally {
     manager.close();
     if (!(await closeLog())) endAtOnce('SIGTERM');

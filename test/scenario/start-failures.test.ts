@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { startEntrepotProcess } from '../kit/entrepot.ts';
+import { temporaryFolder } from '../kit/temporary-folder.ts';
+
+const mainPath = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+
+/** Longer than any start; a process that hangs is killed then, and has no exit code. */
+const patienceMs = 30_000;
+
+/** Starts the mirror, and waits for its end. */
+async function serve(
+  settings: Readonly<Record<string, unknown>>,
+): Promise<{ readonly exitCode: unknown; readonly stderr: string }> {
+  await using folder = await temporaryFolder();
+  const configPath = join(folder.path, 'entrepot.yaml');
+  const config = {
+    registry: { listen: '127.0.0.1:0' },
+    admin: { listen: '127.0.0.1:0' },
+    storage: { path: join(folder.path, 'storage') },
+    ...settings,
+  };
+  await writeFile(configPath, JSON.stringify(config));
+  const mirror = spawn(process.execPath, [mainPath, 'serve', '--config', configPath], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    timeout: patienceMs,
+    killSignal: 'SIGKILL',
+  });
+  let stderr = '';
+  mirror.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const [exitCode] = (await once(mirror, 'close')) as unknown[];
+  return { exitCode, stderr };
+}
+
+/** A port that somebody has. */
+async function takenPort(): Promise<{ readonly address: string } & AsyncDisposable> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    [Symbol.asyncDispose]: async () => {
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
+
+for (const door of ['registry', 'admin']) {
+  test(`a taken port of ${door}.listen is told in one line, and nothing was started`, async () => {
+    await using taken = await takenPort();
+
+    const { exitCode, stderr } = await serve({ [door]: { listen: taken.address } });
+
+    assert.equal(
+      stderr,
+      `entrepot: ${door}.listen: ${taken.address} cannot be listened on: another process listens there; stop it, or choose another port; nothing was started.\n`,
+    );
+    assert.equal(exitCode, 1);
+  });
+}
+
+test('an address that this machine does not have is told in one line', async () => {
+  // TEST-NET-1 of RFC 5737.
+  const { exitCode, stderr } = await serve({ registry: { listen: '192.0.2.1:5000' } });
+
+  assert.match(
+    stderr,
+    /^entrepot: registry\.listen: 192\.0\.2\.1:5000 .* has no such address; .*\n$/,
+  );
+  assert.equal(exitCode, 1);
+});
+
+test('a storage folder that cannot be made is told in one line', async () => {
+  await using folder = await temporaryFolder();
+  const file = join(folder.path, 'file');
+  await writeFile(file, 'no folder');
+
+  const { exitCode, stderr } = await serve({ storage: { path: join(file, 'storage') } });
+
+  assert.match(stderr, /^entrepot: the storage folder .* cannot be prepared .*storage\.path.*\n$/);
+  assert.equal(exitCode, 1);
+});
+
+test('a storage folder that another process has is told in one line', async () => {
+  await using folder = await temporaryFolder();
+  await using mirror = await startEntrepotProcess({ config: { storage: { path: folder.path } } });
+
+  const { exitCode, stderr } = await serve({ storage: { path: mirror.storagePath } });
+
+  assert.match(stderr, /^entrepot: another process uses the storage folder .*storage\.path.*\n$/);
+  assert.equal(exitCode, 1);
+});
