@@ -63,6 +63,7 @@ async function serve(config: Config, source: ConfigSource): Promise<number> {
     ]);
   const { readVersion } = await import('./cli/program.ts');
   const { readDescriptorLimit } = await import('./wiring/descriptors.ts');
+  const { findMissingLogins } = await import('./config/files.ts');
   const { findStartFailure } = await import('./wiring/start-failure.ts');
   // What is cached may be private.
   process.umask(0o077);
@@ -97,6 +98,9 @@ async function serve(config: Config, source: ConfigSource): Promise<number> {
       `entrepot ${readVersion()} serves ${app.registryUrl}`,
     );
     await manager.ready(`serves ${app.registryUrl}`);
+    for (const { path, message } of await findMissingLogins(config, process.env)) {
+      log.warn({ setting: path.join('.') }, message);
+    }
     reloading = new Reloader(source, app);
     await reloading.start(config);
     const signal = await stopped;

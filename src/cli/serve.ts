@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { loadConfig } from '../config/load.ts';
+import { loadConfigToServe } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import type { CliIo } from './io.ts';
 
@@ -22,7 +22,7 @@ export function addServe(program: Command, io: CliIo, finish: (exitCode: number)
     .action(async (options: { config?: string }) => {
       const { env } = io;
       const file = options.config ?? env['ENTREPOT_CONFIG'];
-      const load = (): Promise<Config> => loadConfig({ file, env });
+      const load = (): Promise<Config> => loadConfigToServe({ file, env });
       finish(await io.serve(await load(), { file: file === '' ? undefined : file, load }));
     });
 }

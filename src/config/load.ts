@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { isMap, LineCounter, parseDocument, YAMLSeq, type Document } from 'yaml';
 import type { z } from 'zod';
 import { readOverrides, type Environment, type Override } from './environment.ts';
+import { findMissingFiles, unreadableText } from './files.ts';
 import { findPosition } from './locate.ts';
 import { findNearest } from './nearest.ts';
 import { builtInUpstreamNames, settings, type Config } from './schema.ts';
@@ -46,15 +47,44 @@ export async function loadConfig(source: {
   readonly file?: string | undefined;
   readonly env: Environment;
 }): Promise<Config> {
+  return (await readConfig(source)).config;
+}
+
+/**
+ * The same for a mirror that is to run by it: the files that it names must be there, too.
+ * @throws ConfigError with every fault at once
+ */
+export async function loadConfigToServe(source: {
+  readonly file: string | undefined;
+  readonly env: Environment;
+}): Promise<Config> {
+  const { config, places, fileName } = await readConfig(source);
+  const missing = await findMissingFiles(config, source.env);
+  const problems = missing.map(({ path, message }) => problemAt(path, message, places, 'value'));
+  if (problems.length > 0) throw new ConfigError(inFileOrder(problems), fileName);
+  return config;
+}
+
+/** A configuration, and where its settings stand. */
+interface Parsed {
+  readonly config: Config;
+  readonly places: Places;
+  readonly fileName: string;
+}
+
+async function readConfig(source: {
+  readonly file?: string | undefined;
+  readonly env: Environment;
+}): Promise<Parsed> {
   const { env } = source;
   const file = source.file ?? env['ENTREPOT_CONFIG'];
-  if (file === undefined || file === '') return parseConfig('', '', env);
+  if (file === undefined || file === '') return parse('', '', env);
   const content = await readText(file, 'the configuration file');
   if (Buffer.byteLength(content) > fileSizeBytesMax) {
     const message = 'the configuration file is larger than 4 MiB; is it the right file?';
     throw new ConfigError([{ path: '', message }], file);
   }
-  return parseConfig(content, file, env);
+  return parse(content, file, env);
 }
 
 /**
@@ -63,6 +93,10 @@ export async function loadConfig(source: {
  * @throws ConfigError with every fault at once
  */
 export function parseConfig(text: string, fileName: string, env: Environment): Config {
+  return parse(text, fileName, env).config;
+}
+
+function parse(text: string, fileName: string, env: Environment): Parsed {
   const lines = new LineCounter();
   // The failsafe schema keeps scalars as the text they are: ours say what they mean.
   const document = parseDocument(text, {
@@ -82,15 +116,19 @@ export function parseConfig(text: string, fileName: string, env: Environment): C
   for (const override of overrides) apply(given, override);
   const result = settings.safeParse(given, { error: plainMessage });
   const places: Places = { document, lines, overrides };
-  const all = [
+  const all = inFileOrder([
     ...syntax,
     ...(result.error?.issues ?? []).flatMap((issue) => problemsOf(issue, places)),
-  ].sort(
-    (a, b) => (a.line ?? Infinity) - (b.line ?? Infinity) || (a.column ?? 0) - (b.column ?? 0),
-  );
+  ]);
   all.push(...problems.map(({ variable, message }) => ({ path: variable, message })));
   if (all.length > 0 || !result.success) throw new ConfigError(all, fileName);
-  return result.data;
+  return { config: result.data, places, fileName };
+}
+
+function inFileOrder(problems: readonly ConfigProblem[]): ConfigProblem[] {
+  return problems.toSorted(
+    (a, b) => (a.line ?? Infinity) - (b.line ?? Infinity) || (a.column ?? 0) - (b.column ?? 0),
+  );
 }
 
 /** `prewarm: { popular: … }` is a list of one rule of that name. */
@@ -124,13 +162,7 @@ async function readText(file: string, what: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (error) {
-    const reasons: Record<string, string> = {
-      ENOENT: 'it does not exist',
-      EACCES: 'this user may not read it',
-      EISDIR: 'it is a folder',
-    };
-    const { code = '', message } = error as NodeJS.ErrnoException;
-    const problem = { path: '', message: `${what} cannot be read: ${reasons[code] ?? message}` };
+    const problem = { path: '', message: `${what} cannot be read: ${unreadableText(error)}` };
     throw new ConfigError([problem], file);
   }
 }

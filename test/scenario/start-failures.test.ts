@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { startEntrepotProcess } from '../kit/entrepot.ts';
+import { until } from '../kit/wait-for.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
 
 const mainPath = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
@@ -95,4 +96,38 @@ test('a storage folder that another process has is told in one line', async () =
 
   assert.match(stderr, /^entrepot: another process uses the storage folder .*storage\.path.*\n$/);
   assert.equal(exitCode, 1);
+});
+
+test('certificates and secrets that are not there are told all at once, with their places', async () => {
+  const { exitCode, stderr } = await serve({
+    registry: { listen: '127.0.0.1:0', tls: { cert: '/absent/crt', key: '/absent/key' } },
+    admin: { listen: '127.0.0.1:0', token: { env: 'ENTREPOT_TEST_ABSENT' } },
+    upstreams: { 'docker.io': { tls: { ca: '/absent/ca' } } },
+  });
+
+  const [last, ...lines] = stderr.trimEnd().split('\n').reverse();
+  const told = lines.reverse().map((line) => line.replace(/^.*entrepot\.yaml:1:\d+ /, ''));
+  const absent = 'cannot be read: it does not exist; put it there, or name another';
+  assert.deepEqual(told, [
+    `registry.tls.cert: the file /absent/crt ${absent}`,
+    `registry.tls.key: the file /absent/key ${absent}`,
+    'admin.token: the environment variable ENTREPOT_TEST_ABSENT should hold a secret, but is not set; set it, or name another place',
+    `upstreams.docker.io.tls.ca: the file /absent/ca ${absent}`,
+  ]);
+  assert.match(last ?? '', /4 problems; nothing was started/);
+  assert.equal(exitCode, 1);
+});
+
+test('a password of an upstream that is not there is told at the start, which goes on', async () => {
+  const login = { username: 'me', password: { file: '/absent/password' } };
+
+  await using mirror = await startEntrepotProcess({
+    config: { upstreams: { 'docker.io': login } },
+  });
+
+  await until('the log to tell it', () =>
+    /"setting":"upstreams\.docker\.io\.password".*\/absent\/password cannot be read/.test(
+      mirror.output(),
+    ),
+  );
 });
