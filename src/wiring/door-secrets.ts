@@ -6,6 +6,7 @@ import { readSecret } from '../config/load.ts';
 import type { Environment } from '../config/environment.ts';
 import type { Config } from '../config/schema.ts';
 import { contextOptions, type ServerTls } from '../http/server-tls.ts';
+import { StartFailure } from './start-failure.ts';
 
 /** The doors that may have a certificate. */
 type Door = 'registry' | 'admin';
@@ -28,7 +29,7 @@ export class DoorSecrets {
     this.#read = read;
   }
 
-  /** @throws ConfigError, or Error of a certificate that cannot be read or used */
+  /** @throws ConfigError; StartFailure of a certificate that cannot be used; Node's own of one that cannot be read */
   static async open(config: Config, env: Environment, observe: Observe): Promise<DoorSecrets> {
     return new DoorSecrets(env, observe, await read(config, env));
   }
@@ -86,7 +87,7 @@ async function readTls(
     createSecureContext(contextOptions(tls));
   } catch (cause) {
     const message = `${door}.tls: ${cert} and ${key} cannot be used together: ${(cause as Error).message}`;
-    throw new Error(message, { cause });
+    throw new StartFailure(message, { cause });
   }
   return tls;
 }

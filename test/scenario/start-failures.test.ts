@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { goodCertificate } from '../kit/certificates.ts';
 import { startEntrepotProcess } from '../kit/entrepot.ts';
 import { until } from '../kit/wait-for.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
@@ -129,5 +131,23 @@ test('a password of an upstream that is not there is told at the start, which go
     /"setting":"upstreams\.docker\.io\.password".*\/absent\/password cannot be read/.test(
       mirror.output(),
     ),
+  );
+});
+
+test('a certificate whose key is another one is told in one line', async () => {
+  await using folder = await temporaryFolder();
+  const [cert, key] = ['cert.pem', 'key.pem'].map((name) => join(folder.path, name));
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  await writeFile(cert!, goodCertificate);
+  await writeFile(key!, privateKey.export({ type: 'pkcs8', format: 'pem' }));
+
+  const { exitCode, stderr } = await serve({
+    registry: { listen: '127.0.0.1:0', tls: { cert, key } },
+  });
+
+  assert.equal(exitCode, 1);
+  assert.match(
+    stderr,
+    /^entrepot: registry\.tls: .*cert\.pem and .*key\.pem cannot be used together.*\n$/,
   );
 });
