@@ -153,7 +153,7 @@ export class Blobs {
   /** Fetches what a served manifest names before it is asked for, behind what clients wait for. */
   readAhead(repository: Repository, blobs: readonly Descriptor[], from: MirroredUpstream): void {
     for (const blob of blobs) {
-      if (this.#ahead.length >= readAheadQueueMax) return;
+      if (this.#ahead.length >= readAheadQueueMax || this.#isClosing) return;
       this.#ahead.push({ repository, from, blob });
     }
     while (this.#aheadRunning < readAheadMax && this.#ahead.length > 0) {
@@ -200,6 +200,8 @@ export class Blobs {
     this.#isClosing = true;
     this.#ahead.length = 0;
     for (const fill of this.#fills) fill.stop();
+    // One that is just beginning looks whether the store has it.
+    await Promise.all(this.#flying.values());
     await Promise.all(Array.from(this.#fills, ({ ended }) => ended));
   }
 
@@ -259,6 +261,7 @@ export class Blobs {
         suspects: this.#suspects,
       });
       this.#fills.add(fill);
+      if (this.#isClosing) fill.stop();
       void fill.ended.then(() => {
         this.#fills.delete(fill);
         this.#flying.delete(digest);

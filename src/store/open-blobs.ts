@@ -53,31 +53,25 @@ export class OpenBlobs {
   async open(digest: Digest, path: string): Promise<OpenBlob | undefined> {
     await this.#verifier.settled(digest);
     const file = await this.openFile(path, 'r');
+    let isKept = false;
     try {
       const { sizeBytes, allocatedBytes, isFile } = await file.stat();
       if (!isFile) throw new Error(`${digest} is not a plain file`);
       const open = new OpenFile(file, this.#cache);
-      if (!(await this.#verifier.inspect(digest, sizeBytes, open))) {
-        await file.close();
-        return undefined;
-      }
+      if (!(await this.#verifier.inspect(digest, sizeBytes, open))) return undefined;
       const raced = this.find(digest);
-      if (raced !== undefined) {
-        raced.open.hold();
-        await file.close();
-        return raced;
-      }
-      const blob = {
+      const blob = raced ?? {
         sizeBytes,
         occupiedBytes: occupiedBytesOf(sizeBytes, allocatedBytes),
         open,
       };
       blob.open.hold();
-      this.keep(digest, blob);
+      isKept = raced === undefined;
+      if (isKept) this.keep(digest, blob);
       return blob;
-    } catch (error) {
-      await file.close().catch(() => {});
-      throw error;
+    } finally {
+      // It was only read: whatever the close says, the descriptor is gone.
+      if (!isKept) await file.close().catch(() => {});
     }
   }
 

@@ -42,6 +42,49 @@ test('where no more files may be open, those that nobody reads are closed, for m
   assert.deepEqual(it.observedOf('store-failed'), []);
 });
 
+test('two open a blob at once, and a close fails: nobody has it afterwards', async () => {
+  const both = Promise.withResolvers<void>();
+  let opening = 0;
+  let closed = 0;
+  const disk: Disk = {
+    ...systemDisk,
+    open: async (path, flags) => {
+      const file = await systemDisk.open(path, flags);
+      if (flags !== 'r') return file;
+      opening += 1;
+      if (opening === 2) both.resolve();
+      await both.promise;
+      return {
+        fd: file.fd,
+        read: (buffer, position) => file.read(buffer, position),
+        write: (bytes, position) => file.write(bytes, position),
+        datasync: () => file.datasync(),
+        stat: () => file.stat(),
+        close: async () => {
+          await file.close();
+          closed += 1;
+          throw Object.assign(new Error('EIO: close'), { code: 'EIO' });
+        },
+      };
+    },
+  };
+  await using it = await openTestStore({ disk });
+  const blob = makeBlob(7, 50_000);
+  await put(it.store, blob);
+  await it.restart();
+
+  const [one, other] = await Promise.all([
+    take(it.store, blob.digest),
+    take(it.store, blob.digest),
+  ]);
+
+  assertSame(one, blob.bytes);
+  assertSame(other, blob.bytes);
+  await it.restart();
+  assert.equal(closed, opening, 'descriptors that were opened are closed');
+  assert.deepEqual(it.observedOf('store-failed'), []);
+});
+
 const shares: [limit: number | undefined, keptFiles: number, clients: number][] = [
   [64, 4, 8],
   [256, 48, 96],
