@@ -19,7 +19,7 @@ import { Suspects } from './suspects.ts';
  * An upstream behind a primary site: what is asked goes to the primary, and to the upstream itself when
  * the primary is away, or does not have it, or refuses it. Each keeps its own logins, connections and
  * memory of outages; a blob that breaks off at one goes on at the other, since every part of it is asked
- * for in the same way. What the primary has sent wrong is asked of the upstream alone, for a while.
+ * for in the same way. What the primary has sent wrong is asked of the upstream first, for a while.
  */
 export class PrimaryFirst implements Upstream {
   readonly #primary: Upstream;
@@ -82,12 +82,11 @@ export class PrimaryFirst implements Upstream {
   }
 
   /** As `#ask`, for content, which may turn out to be wrong. */
-  async #fetch<T extends { readonly distrust: () => boolean }>(
+  #fetch<T extends { readonly distrust: () => boolean }>(
     key: string,
     ask: (upstream: Upstream) => Promise<T>,
     wait: Wait,
   ): Promise<T> {
-    if (this.#wrong.has(key)) return ask(this.#own);
     const askMarked = async (upstream: Upstream): Promise<T> => {
       const answer = await ask(upstream);
       if (upstream !== this.#primary) return answer;
@@ -98,33 +97,30 @@ export class PrimaryFirst implements Upstream {
       };
       return { ...answer, distrust };
     };
-    return this.#ask(askMarked, wait);
+    return this.#ask(askMarked, wait, this.#wrong.has(key) ? this.#own : this.#primary);
   }
 
-  async #ask<T>(ask: (upstream: Upstream) => Promise<T>, { signal }: Wait): Promise<T> {
-    const primary = await this.#askPrimary(ask, signal);
-    if ('answer' in primary) return primary.answer;
-    try {
-      return await ask(this.#own);
-    } catch (error) {
-      // What upstream does not have, the primary may: that it is missing is not known.
-      if (primary.failure === undefined || !isMirrorError(error)) throw error;
-      throw isMissing(error) ? primary.failure : error;
-    }
-  }
-
-  /** Its answer; or why it could not be asked; or neither, when it does not have it or refuses it. */
-  async #askPrimary<T>(
+  /** The answer of the one, or else of the other. */
+  async #ask<T>(
     ask: (upstream: Upstream) => Promise<T>,
-    signal: AbortSignal | undefined,
-  ): Promise<{ answer: T } | { failure: MirrorError | undefined }> {
-    try {
-      return { answer: await ask(this.#primary) };
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (!isMirrorError(error)) throw error;
-      return { failure: isMissing(error) || error.code === 'DENIED' ? undefined : error };
+    { signal }: Wait,
+    first: Upstream = this.#primary,
+  ): Promise<T> {
+    const failures = new Map<Upstream, MirrorError>();
+    for (const upstream of first === this.#own ? [first, this.#primary] : [first, this.#own]) {
+      try {
+        return await ask(upstream);
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (!isMirrorError(error)) throw error;
+        failures.set(upstream, error);
+      }
     }
+    const ofPrimary = failures.get(this.#primary)!;
+    const ofOwn = failures.get(this.#own)!;
+    // What upstream does not have, the primary may: that it is missing is not known.
+    const mayHave = !isMissing(ofPrimary) && ofPrimary.code !== 'DENIED';
+    throw mayHave && isMissing(ofOwn) ? ofPrimary : ofOwn;
   }
 }
 

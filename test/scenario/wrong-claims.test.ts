@@ -336,4 +336,30 @@ describe('an upstream of two URLs, the first of which sends wrong bytes', () => 
     assert.equal(cut.complete, false);
     assert.equal(right.digest, image.layers[0]!.digest);
   });
+
+  test('or a primary, is asked again for what was wrong where nobody else has it', async () => {
+    const once = [
+      { when: { kind: 'manifest', method: 'GET' }, times: 1, ...flip },
+      { when: { kind: 'blob' }, times: 1, ...flip },
+    ] as const;
+    await using primary = await startScriptedRegistry({ rules: once });
+    await using upstream = await startScriptedRegistry();
+    primary.add('library/app', image, '1');
+    await using mirror = await startMirror({
+      upstream,
+      settings: { readAhead: false },
+      config: { site: { name: 'here', primary: { url: primary.url }, sync: [] } },
+    });
+    const url = `${mirror.url}/v2/library/app`;
+
+    const manifest = await get(`${url}/manifests/1`);
+    const cut = await get(`${url}/blobs/${image.layers[0]!.digest}`);
+    await mirror.observed('fill-failed');
+    const right = await get(`${url}/blobs/${image.layers[0]!.digest}`);
+
+    assert.equal(manifest.digest, image.manifest.digest);
+    assert.equal(cut.complete, false);
+    assert.equal(right.digest, image.layers[0]!.digest);
+    assert.ok(upstream.count({ kind: 'blob' }) > 0, 'upstream is asked first for it');
+  });
 });
