@@ -7,6 +7,12 @@ export const repository = z.object({
   tags: count,
 });
 
+/** How long something will be here, as far as anybody can say. */
+const stay = {
+  usedAt: time.nullable().describe('when it was last used; null while that is not known'),
+  isPinned: z.boolean().describe('kept whatever the budget says'),
+};
+
 export const tagMoment = z.object({ digest, firstSeenAt: time, lastSeenAt: time });
 
 export const tag = z.object({
@@ -15,11 +21,15 @@ export const tag = z.object({
   mediaType: z.string(),
   sizeBytes: bytes.describe('of the manifest itself'),
   checkedAt: time.describe('when upstream last confirmed it'),
+  ...stay,
   history: z.array(tagMoment).describe('what it named before, the newest first'),
   images: z
     .array(digest)
     .optional()
     .describe('of an index, when asked for: the manifests it names that are cached'),
+  storedBytes: bytes
+    .optional()
+    .describe('when asked for: what is stored of its images, each layer once'),
 });
 
 export const platform = z.object({
@@ -33,6 +43,7 @@ export const manifestPart = z.object({
   mediaType: z.string(),
   sizeBytes: bytes,
   isCached: z.boolean(),
+  ...stay,
   platform: platform.optional(),
 });
 
@@ -43,17 +54,19 @@ export const manifest = z.object({
   sizeBytes: bytes,
   totalBytes: bytes.describe('of the manifest and what it names directly'),
   isComplete: z.boolean().describe('all that it names directly is cached'),
+  ...stay,
   blobs: z.array(manifestPart).describe('config and layers of an image, in its order'),
   manifests: z.array(manifestPart).describe('the images of an index'),
 });
 
-export const blob = z.object({ digest, sizeBytes: bytes });
+export const blob = z.object({ digest, sizeBytes: bytes, ...stay });
 
 export const repositoryPage = pageOf(repository);
 export const tagPage = pageOf(tag);
 export const blobPage = pageOf(blob);
 
 export type Repository = z.output<typeof repository>;
+export type Blob = z.output<typeof blob>;
 export type Tag = z.output<typeof tag>;
 export type Manifest = z.output<typeof manifest>;
 export type ManifestPart = z.output<typeof manifestPart>;

@@ -68,7 +68,7 @@ async function listTags(
   { repository, tag }: { repository: string; tag: string | undefined },
 ): Promise<void> {
   const items: Tag[] = [];
-  const path = `/api/v1/repositories/${encodeURIComponent(repository)}/tags`;
+  const path = `/api/v1/repositories/${encodeURIComponent(repository)}/tags?sizes=true`;
   for await (const one of client.list<Tag>(path)) {
     if (tag === undefined || one.tag === tag) items.push(one);
   }
@@ -84,8 +84,16 @@ async function listTags(
   const now = Date.now();
   const width = widthOf(io.stdout);
   if (history !== true) {
-    const rows = items.map((one) => [one.tag, one.digest.slice(0, 19), ago(one.checkedAt, now)]);
-    io.stdout.write(`${table(['TAG', 'DIGEST', 'CONFIRMED'], rows, width)}\n`);
+    const rows = items.map((one) => [
+      one.tag,
+      one.digest.slice(0, 19),
+      size(one.storedBytes ?? 0),
+      ago(one.checkedAt, now),
+      usedText(one, now),
+      one.isPinned ? 'yes' : 'no',
+    ]);
+    const heads = ['TAG', 'DIGEST', 'STORED', 'CONFIRMED', 'USED', 'PINNED'];
+    io.stdout.write(`${table(heads, rows, width, [2])}\n`);
     return;
   }
   const rows = items.flatMap((one) =>
@@ -123,20 +131,28 @@ function nameOf(image: string): { repository: string; tag: string | undefined } 
 }
 
 function describe(manifest: Manifest, width: number): string {
+  const now = Date.now();
   const parts = [...manifest.blobs, ...manifest.manifests];
   const here = manifest.isComplete ? 'all of it is here' : 'not all of it is here';
   const rows = parts.map((part) => {
     const { os, architecture, variant } = part.platform ?? {};
     const platform = [os, architecture, variant].filter((one) => one !== undefined).join('/');
     const isHere = part.isCached ? 'yes' : 'no';
-    return [part.digest, shortType(part.mediaType), platform || '–', size(part.sizeBytes), isHere];
+    const kind = shortType(part.mediaType);
+    return [part.digest, kind, platform || '–', size(part.sizeBytes), isHere, usedText(part, now)];
   });
+  const pinned = manifest.isPinned ? '; pinned' : '';
   return [
     manifest.digest,
     `${manifest.kind}, ${manifest.mediaType}, ${size(manifest.totalBytes)}; ${here}`,
+    `last used ${usedText(manifest, now)}${pinned}`,
     '',
-    table(['DIGEST', 'TYPE', 'PLATFORM', 'SIZE', 'HERE'], rows, width, [3]),
+    table(['DIGEST', 'TYPE', 'PLATFORM', 'SIZE', 'HERE', 'USED'], rows, width, [3]),
   ].join('\n');
+}
+
+function usedText({ usedAt }: { readonly usedAt: string | null }, now: number): string {
+  return usedAt === null ? '–' : ago(usedAt, now);
 }
 
 /** What differs between them stands at the end. */

@@ -17,9 +17,23 @@ export interface ListOf<T> {
   readonly next: string | undefined;
 }
 
+/** How long something will be here, as far as anybody can say. */
+export interface Stay {
+  /** By the wall clock; undefined while nobody knows. */
+  readonly usedMs: number | undefined;
+  readonly isPinned: boolean;
+}
+
 export interface CachedTag {
   readonly tag: string;
   readonly record: TagRecord;
+  readonly stay: Stay;
+}
+
+export interface CachedBlob {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  readonly stay: Stay;
 }
 
 export interface CachedPart {
@@ -27,6 +41,7 @@ export interface CachedPart {
   readonly mediaType: string;
   readonly sizeBytes: number;
   readonly isCached: boolean;
+  readonly stay: Stay;
   readonly platform: Platform | undefined;
 }
 
@@ -42,6 +57,7 @@ export interface CachedManifest {
   readonly mediaType: string;
   readonly kind: Manifest['kind'];
   readonly sizeBytes: number;
+  readonly stay: Stay;
   /** Config and layers, or what an artifact holds. */
   readonly blobs: readonly CachedPart[];
   /** The images of an index. */
@@ -76,8 +92,34 @@ export class Inventory {
   }
 
   /** Sorted by tag; empty for a repository of which nothing is known. */
-  tags(repository: Repository, part: ListPart): Promise<ListOf<CachedTag>> {
-    return collect(this.#names.tags.walk(repository), part, ({ tag }) => tag);
+  async tags(repository: Repository, part: ListPart): Promise<ListOf<CachedTag>> {
+    const { items, next } = await collect(
+      this.#names.tags.walk(repository),
+      part,
+      ({ tag }) => tag,
+    );
+    const withStay = items.map(({ tag, record }) => ({
+      tag,
+      record,
+      stay: this.#stayOf(record.digest),
+    }));
+    return { items: withStay, next };
+  }
+
+  /** What is stored of an image, or of the images of an index: each manifest, config and layer once. */
+  async storedBytes(digest: Digest): Promise<number> {
+    const sizes = new Map<Digest, number>();
+    const add = async (one: Digest): Promise<void> => {
+      const found = sizes.has(one) ? undefined : await this.manifest(one);
+      if (found === undefined) return;
+      sizes.set(one, found.sizeBytes);
+      for (const blob of found.blobs) {
+        if (blob.stay.usedMs !== undefined) sizes.set(blob.digest, blob.sizeBytes);
+      }
+      for (const image of found.manifests) await add(image.digest);
+    };
+    await add(digest);
+    return [...sizes.values()].reduce((sum, sizeBytes) => sum + sizeBytes, 0);
   }
 
   /** Undefined when it is not cached, or is no manifest. */
@@ -97,21 +139,21 @@ export class Inventory {
       sizeBytes: one.size,
       isCached: isForeign(one) || (await this.#store.has(one.digest)),
       platform: platforms.get(one.digest),
+      stay: this.#stayOf(one.digest),
     });
     return {
       digest,
       mediaType: manifest.mediaType,
       kind: manifest.kind,
       sizeBytes: bytes.length,
+      stay: this.#stayOf(digest),
       blobs: await Promise.all(manifest.blobs.map(part)),
       manifests: await Promise.all(manifest.manifests.map(part)),
     };
   }
 
   /** Sorted by digest. */
-  async blobs(
-    part: ListPart,
-  ): Promise<ListOf<{ readonly digest: Digest; readonly sizeBytes: number }>> {
+  async blobs(part: ListPart): Promise<ListOf<CachedBlob>> {
     const after = part.after ?? '';
     // The least of those that follow, kept in order: a list of a million is not sorted for a page.
     const kept: { digest: Digest; sizeBytes: number }[] = [];
@@ -123,8 +165,14 @@ export class Inventory {
       kept.splice(at === -1 ? kept.length : at, 0, { digest, sizeBytes: size });
       if (kept.length > part.limit + 1) kept.pop();
     }
-    const items = kept.slice(0, part.limit);
+    const items = kept
+      .slice(0, part.limit)
+      .map(({ digest, sizeBytes }) => ({ digest, sizeBytes, stay: this.#stayOf(digest) }));
     return { items, next: kept.length > part.limit ? items.at(-1)?.digest : undefined };
+  }
+
+  #stayOf(digest: Digest): Stay {
+    return { usedMs: this.#store.usedMs(digest), isPinned: this.#names.pins.isPinned(digest) };
   }
 }
 

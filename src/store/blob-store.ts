@@ -26,6 +26,11 @@ export interface BlobStore {
    * when the rest is worth going on with: the next `ingest` of it, with that size, has it filled.
    */
   resumable(digest: Digest): ByteRange | undefined;
+  /**
+   * When it was last used, by the wall clock in milliseconds; undefined for what is not stored, or not
+   * known before the store is counted.
+   */
+  usedMs(digest: Digest): number | undefined;
   /** Everything that is committed, in no order, as the disk has it. */
   walk(): AsyncIterable<WalkedBlob>;
 }

@@ -122,10 +122,6 @@ export class DiskBlobStore implements BlobStore {
     };
   }
 
-  get openFiles(): number {
-    return this.#open.count;
-  }
-
   /** Another budget, from now on; what is over it goes with the next blob that arrives. */
   set budget(budget: DiskBudget) {
     this.#space.budget = budget;
@@ -134,11 +130,6 @@ export class DiskBlobStore implements BlobStore {
   /** Asked of each candidate for eviction: what is pinned is passed over. */
   keepPinned(isPinned: (digest: Digest) => boolean): void {
     this.#isPinned = isPinned;
-  }
-
-  /** What is known of all blobs, without a look at the disk; complete once the disk is counted. */
-  residents(): Resident[] {
-    return [...this.#residents.eviction.residents()];
   }
 
   async find(digest: Digest): Promise<StoredBlob | undefined> {
@@ -163,6 +154,10 @@ export class DiskBlobStore implements BlobStore {
 
   touch(digest: Digest): void {
     this.#residents.touch(digest);
+  }
+
+  usedMs(digest: Digest): number | undefined {
+    return this.#residents.find(digest)?.usedMs;
   }
 
   resumable(digest: Digest): ByteRange | undefined {

@@ -34,10 +34,6 @@ export class OpenBlobs {
     });
   }
 
-  get count(): number {
-    return this.#kept.size + this.#lent.size;
-  }
-
   find(digest: Digest): OpenBlob | undefined {
     return this.#kept.get(digest) ?? this.#lent.get(digest);
   }

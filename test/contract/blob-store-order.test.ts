@@ -78,11 +78,8 @@ describe('the order of use', () => {
     for await (const { digest, ...rest } of it.store.walk()) walked.set(digest, rest);
 
     assert.deepEqual(
-      it.store.residents().map(({ digest, usedMs }) => [digest, usedMs]),
-      [
-        [a.digest, clock.wallMs() - 5_000],
-        [b.digest, clock.wallMs()],
-      ],
+      [a, b, c].map(({ digest }) => it.store.usedMs(digest)),
+      [clock.wallMs() - 5_000, clock.wallMs(), undefined],
     );
     assert.deepEqual(walked.get(a.digest), { size: 100 * kib, usedMs: clock.wallMs() - 5_000 });
   });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { imagesIn } from '../../src/cli/image-files.ts';
 import { runCli } from '../../src/cli/program.ts';
+import { size } from '../../src/cli/text.ts';
 import { get } from '../kit/clients.ts';
 import { makeImage } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
@@ -100,13 +101,25 @@ describe('commands against a running server', () => {
     );
 
     assert.match((await run(mirror, 'ls')).out, /REPOSITORY +TAGS\ndocker\.io\/library\/app +1/);
+    const bytes = [image.manifest, image.config, ...image.layers].map((one) => one.bytes.length);
+    const stored = size(bytes.reduce((sum, one) => sum + one));
+    const listed = /PINNED\n1 +sha256:[0-9a-f]{12} +(.+?)  +just now +just now +(yes|no)$/m;
+    const seen = listed.exec((await run(mirror, 'ls', 'app')).out)?.slice(1);
+    assert.deepEqual(seen, [stored, 'no']);
+    await run(mirror, 'pin', 'app:1');
+    assert.equal(listed.exec((await run(mirror, 'ls', 'app')).out)?.[2], 'yes');
     assert.match(
       (await run(mirror, 'ls', 'app', '--history')).out,
       /1 +sha256:[0-9a-f]{12}.*just now/,
     );
     assert.equal((await run(mirror, 'ls', 'other')).exitCode, 1);
     const shown = await run(mirror, 'inspect', 'app:1');
-    assert.match(shown.out, new RegExp(`^${image.manifest.digest}\nimage, .*; all of it is here`));
+    assert.match(
+      shown.out,
+      new RegExp(
+        `^${image.manifest.digest}\nimage, .*; all of it is here\nlast used just now; pinned\n`,
+      ),
+    );
 
     await get(`${mirror.url}/v2/app/manifests/1`);
     const stats = await run(mirror, 'stats');

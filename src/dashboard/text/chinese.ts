@@ -133,6 +133,8 @@ export const chinese: Text = {
     noMatches: (search) => `没有名称包含“${search}”的仓库。`,
     noTags: '没有缓存的标签。',
     actions: '操作',
+    stored: '已存储',
+    used: '最近使用',
     checked: '确认时间',
     pinned: '已固定',
     history: '历史',

@@ -138,6 +138,8 @@ export const english = {
     noMatches: (search: string) => `No repository has «${search}» in its name.`,
     noTags: 'No tag is cached.',
     actions: 'Actions',
+    stored: 'Stored',
+    used: 'Last used',
     checked: 'Confirmed',
     pinned: 'Pinned',
     history: 'History',

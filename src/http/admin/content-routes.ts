@@ -5,17 +5,20 @@ import {
   manifest,
   repositoryPage,
   tagPage,
+  type Blob,
   type Manifest,
   type ManifestPart,
   type Repository as RepositoryShape,
   type Tag,
 } from '../../api/content.ts';
 import type {
+  CachedBlob,
   CachedManifest,
   CachedPart,
   CachedTag,
   Inventory,
   ListOf,
+  Stay,
 } from '../../mirror/inventory.ts';
 import { parseDigest, type Digest } from '../../oci/digest.ts';
 import { parseRepositoryName, repositoryKey, type Repository } from '../../oci/reference.ts';
@@ -52,6 +55,7 @@ export function contentRoutes(inventory: Inventory): AdminRoutes {
               .stringbool()
               .default(false)
               .describe('say which images of an index are cached'),
+            sizes: z.stringbool().default(false).describe('say how much is stored of each'),
           }),
           response: { 200: tagPage, 400: problem, 404: problem },
         },
@@ -63,7 +67,9 @@ export function contentRoutes(inventory: Inventory): AdminRoutes {
           const images = query.images
             ? await cachedImages(inventory, item.record.digest)
             : undefined;
-          shapes.push({ ...tagShape(item), images });
+          const { digest } = item.record;
+          const storedBytes = query.sizes ? await inventory.storedBytes(digest) : undefined;
+          shapes.push({ ...tagShape(item), images, storedBytes });
         }
         return { items: shapes, next: next ?? null };
       },
@@ -94,7 +100,7 @@ export function contentRoutes(inventory: Inventory): AdminRoutes {
           response: { 200: blobPage, 400: problem },
         },
       },
-      async ({ query }) => pageFrom(await inventory.blobs(query), (one) => one),
+      async ({ query }) => pageFrom(await inventory.blobs(query), blobShape),
     );
   };
 }
@@ -144,13 +150,14 @@ function repositoryShape(one: { repository: Repository; tags: number }): Reposit
   return { name: repositoryKey(one.repository), upstream: one.repository.registry, tags: one.tags };
 }
 
-function tagShape({ tag, record }: CachedTag): Tag {
+function tagShape({ tag, record, stay }: CachedTag): Tag {
   return {
     tag,
     digest: record.digest,
     mediaType: record.mediaType,
     sizeBytes: record.sizeBytes,
     checkedAt: timeText(record.checkedMs),
+    ...stayShape(stay),
     history: record.history.map((moment) => ({
       digest: moment.digest,
       firstSeenAt: timeText(moment.firstSeenMs),
@@ -168,18 +175,28 @@ function manifestShape(one: CachedManifest): Manifest {
     sizeBytes: one.sizeBytes,
     totalBytes: parts.reduce((sum, { sizeBytes }) => sum + sizeBytes, one.sizeBytes),
     isComplete: parts.every(({ isCached }) => isCached),
+    ...stayShape(one.stay),
     blobs: one.blobs.map(partShape),
     manifests: one.manifests.map(partShape),
   };
 }
 
-function partShape({ platform, ...part }: CachedPart): ManifestPart {
+function partShape({ platform, stay, ...given }: CachedPart): ManifestPart {
+  const part = { ...given, ...stayShape(stay) };
   if (platform === undefined) return part;
   const { os, architecture, variant } = platform;
   return {
     ...part,
     platform: { os, architecture, ...(variant === undefined ? {} : { variant }) },
   };
+}
+
+function blobShape({ digest, sizeBytes, stay }: CachedBlob): Blob {
+  return { digest, sizeBytes, ...stayShape(stay) };
+}
+
+function stayShape({ usedMs, isPinned }: Stay): { usedAt: string | null; isPinned: boolean } {
+  return { usedAt: usedMs === undefined ? null : timeText(usedMs), isPinned };
 }
 
 function timeText(wallMs: number): string {

@@ -29,8 +29,6 @@ export interface Eviction {
    * @param mustStay what is pinned or in use: it is passed over
    */
   victims(needBytes: number, mustStay: (digest: Digest) => boolean): Resident[];
-  /** All that is counted; what would go first comes first, as far as that is known. */
-  residents(): Iterable<Resident>;
 }
 
 export const evictionPolicies = ['lru', 's3-fifo'] as const;

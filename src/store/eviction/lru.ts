@@ -41,17 +41,13 @@ export class LruEviction implements Eviction {
   victims(needBytes: number, mustStay: (digest: Digest) => boolean): Resident[] {
     const chosen: Resident[] = [];
     let freed = 0;
-    for (const resident of this.residents()) {
+    // Not by `dump`, whose time grows with the square of the number.
+    for (const resident of this.#residents.rvalues()) {
       if (freed >= needBytes) break;
-      if (mustStay(resident.digest)) continue;
+      if (resident === undefined || mustStay(resident.digest)) continue;
       chosen.push(resident);
       freed += resident.occupiedBytes;
     }
     return chosen;
-  }
-
-  /** Not by `dump`, whose time grows with the square of the number. */
-  *residents(): Iterable<Resident> {
-    for (const resident of this.#residents.rvalues()) if (resident !== undefined) yield resident;
   }
 }

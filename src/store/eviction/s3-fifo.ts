@@ -77,12 +77,6 @@ export class S3FifoEviction implements Eviction {
     return chosen;
   }
 
-  *residents(): Iterable<Resident> {
-    for (const queue of [this.#probation, this.#main]) {
-      for (let at = queue.oldest; at !== undefined; at = at.newer) yield at.resident;
-    }
-  }
-
   /** What goes from probation; what was used there moves on to the main queue. */
   *#fromProbation(mustStay: (digest: Digest) => boolean): Generator<Queued, undefined> {
     for (let at = this.#probation.oldest; at !== undefined;) {

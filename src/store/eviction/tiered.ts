@@ -81,11 +81,6 @@ export class TieredEviction implements Eviction {
       ...this.#small.victims(missing, (digest) => named.has(digest) || mustStay(digest)),
     ];
   }
-
-  *residents(): Iterable<Resident> {
-    yield* this.#small.residents();
-    yield* this.#large.residents();
-  }
 }
 
 /** @param budgetBytes of the whole store; 0: none */

@@ -21,12 +21,13 @@ import { PurgeDialog } from './purge-dialog.tsx';
 export function RepositoryPage({ name }: { readonly name: string }) {
   const { api } = useSession();
   const { content: text } = useText();
+  const format = useFormat();
   const action = useAction();
   const done = useSignal<string | undefined>(undefined);
   const purging = useSignal<string | undefined>(undefined);
   const listing = useListing(`tags ${name}`, (after, signal) =>
     api.get<PageOf<Tag>>(`repositories/${encodeURIComponent(name)}/tags`, {
-      query: { after },
+      query: { after, sizes: 'true' },
       ...(signal === undefined ? {} : { signal }),
     }),
   );
@@ -56,6 +57,12 @@ export function RepositoryPage({ name }: { readonly name: string }) {
       ),
     },
     { title: text.manifest, cell: ({ digest }: Tag) => <ShortDigest digest={digest} /> },
+    {
+      title: text.stored,
+      isNumber: true,
+      cell: ({ storedBytes = 0 }: Tag) => format.bytes(storedBytes),
+    },
+    { title: text.used, cell: ({ usedAt }: Tag) => <Moment at={usedAt} /> },
     { title: text.checked, cell: ({ checkedAt }: Tag) => <Moment at={checkedAt} /> },
     { title: text.history, cell: (row: Tag) => <History name={name} of={row} /> },
     {
