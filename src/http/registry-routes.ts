@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Observe, RequestEvent } from '../base/events.ts';
+import type { ByteRange } from '../base/intervals.ts';
 import { blobMediaType } from '../oci/descriptor.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { mediaTypes } from '../oci/manifest.ts';
@@ -15,6 +16,7 @@ import {
   sendJson,
   type HeaderList,
 } from './answers.ts';
+import { BodySender } from './body.ts';
 import { bytesReader } from './bytes-reader.ts';
 import { catalogPage, nextLink, pageOfList } from './paging.ts';
 import { parseTarget, type RegistryRequest } from './request.ts';
@@ -32,6 +34,7 @@ export class RegistryRoutes {
   readonly #mirror: Mirror;
   readonly #observe: Observe;
   readonly #sending = new Set<Facts>();
+  readonly #bodies = new BodySender();
 
   constructor(mirror: Mirror, observe: Observe) {
     this.#mirror = mirror;
@@ -163,13 +166,14 @@ export class RegistryRoutes {
       facts.sentBytes = bytes.length;
       return;
     }
-    const sent = await sendContent(request, response, headers, {
+    const content = {
       digest: descriptor.digest,
       mediaType: descriptor.mediaType,
       sizeBytes: bytes.length,
       isArriving: false,
-      read: (range) => bytesReader(bytes, range),
-    });
+      read: (range: ByteRange) => bytesReader(bytes, range),
+    };
+    const sent = await sendContent(request, response, headers, content, this.#bodies);
     facts.sentBytes = sent.sentBytes;
   }
 
@@ -191,16 +195,17 @@ export class RegistryRoutes {
     try {
       const headers = contentHeaders(commonHeaders(ns), digest, blobMediaType, outcome);
       this.#sending.add(facts);
-      const sent = await sendContent(request, response, headers, {
+      const sendable = {
         digest,
         mediaType: blobMediaType,
         sizeBytes: content.sizeBytes,
         isArriving: outcome !== 'HIT',
-        read: (range) => content.read(range),
-        sent: (bytes) => {
+        read: (range: ByteRange) => content.read(range),
+        sent: (bytes: number) => {
           facts.sentBytes += bytes;
         },
-      });
+      };
+      const sent = await sendContent(request, response, headers, sendable, this.#bodies);
       facts.sentBytes = sent.sentBytes;
       facts.aborted = !sent.isWhole && sent.error === undefined;
       if (sent.error !== undefined) throw sent.error;

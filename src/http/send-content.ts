@@ -4,7 +4,7 @@ import type { ByteRange } from '../base/intervals.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Reader } from '../base/reader.ts';
 import { isNoneMatch, type HeaderList } from './answers.ts';
-import { sendBody, stalledClientMs } from './body.ts';
+import { stalledClientMs, type BodySender } from './body.ts';
 import { parseRange } from './range.ts';
 
 /** Content of known size, as an answer sends it: bytes in memory or a blob. */
@@ -38,6 +38,7 @@ export async function sendContent(
   response: ServerResponse,
   headers: HeaderList,
   content: Sendable,
+  bodies: BodySender,
 ): Promise<Sent> {
   const { digest, sizeBytes } = content;
   if (isNoneMatch(request.headers['if-none-match'], digest)) {
@@ -56,6 +57,7 @@ export async function sendContent(
       200,
       headers,
       content,
+      bodies,
       [{ range: { start: 0, end: sizeBytes } }],
       '',
     );
@@ -64,9 +66,9 @@ export async function sendContent(
   if (ranges.length === 1 && first !== undefined) {
     headers.push('Content-Length', first.end - first.start);
     headers.push('Content-Range', contentRange(first, sizeBytes));
-    return sendParts(response, 206, headers, content, [{ range: first }], '');
+    return sendParts(response, 206, headers, content, bodies, [{ range: first }], '');
   }
-  return sendMultipart(response, headers, content, ranges);
+  return sendMultipart(response, headers, content, bodies, ranges);
 }
 
 /** One part a range, in the order of the request, never merged: containers/image counts them. */
@@ -74,6 +76,7 @@ function sendMultipart(
   response: ServerResponse,
   headers: HeaderList,
   content: Sendable,
+  bodies: BodySender,
   ranges: readonly ByteRange[],
 ): Promise<Sent> {
   // Hexadecimal only: some clients fail on a boundary that would need quotes.
@@ -88,7 +91,7 @@ function sendMultipart(
   const type = headers.lastIndexOf('Content-Type');
   headers[type + 1] = `multipart/byteranges; boundary=${boundary}`;
   headers.push('Content-Length', length);
-  return sendParts(response, 206, headers, content, parts, tail);
+  return sendParts(response, 206, headers, content, bodies, parts, tail);
 }
 
 async function sendParts(
@@ -96,6 +99,7 @@ async function sendParts(
   status: number,
   headers: HeaderList,
   content: Sendable,
+  bodies: BodySender,
   parts: readonly { readonly range: ByteRange; readonly head?: string }[],
   tail: string,
 ): Promise<Sent> {
@@ -109,7 +113,7 @@ async function sendParts(
   try {
     for (const { range, head } of parts) {
       if (head !== undefined) response.write(head);
-      const isWhole = await sendBody(response, content.read(range), count);
+      const isWhole = await bodies.send(response, content.read(range), count);
       if (!isWhole) return { status, sentBytes, isWhole };
     }
   } catch (error) {

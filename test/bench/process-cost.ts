@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Linux counts in these for all programs: sysconf(_SC_CLK_TCK). */
 const ticksPerSecond = 100;
@@ -32,6 +33,16 @@ function statOf(pid: string): ProcessStat | undefined {
   } catch {
     // It ended since the folder was listed.
     return undefined;
+  }
+}
+
+/** Resolves when a process and its descendants have hardly run for 300 ms. */
+export async function untilQuiet(pid: number): Promise<void> {
+  const quietSeconds = 0.02;
+  for (let before = -1, now = cpuSecondsOf(pid); now - before > quietSeconds;) {
+    before = now;
+    await sleep(300);
+    now = cpuSecondsOf(pid);
   }
 }
 

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { makeBlob } from '../kit/images.ts';
 import {
   blobUrl,
@@ -8,7 +9,7 @@ import {
   untilWarm,
 } from './contenders.ts';
 import type { Load } from './load-client.ts';
-import { residentMibOf } from './process-cost.ts';
+import { residentMibOf, untilQuiet } from './process-cost.ts';
 import { interleave, pluck, quotients, repetitionsDefault, type Report } from './report.ts';
 
 const blobBytes = 128 * 1024 * 1024;
@@ -28,9 +29,13 @@ const places: Readonly<Record<string, Pick<Load, 'rangeStepBytes'> | undefined>>
 };
 
 /**
- * A thousand clients that open a blob and stop reading: memory, and the speed of the others. What the
- * kernel keeps for a thousand sockets (here its limit, some 2 GiB) slows every server on the machine;
- * nginx, which holds no memory of its own for them, shows how much.
+ * A thousand clients that open a blob and stop reading: memory, and the speed of the others. The kernel
+ * keeps some 2 GiB for the thousand sockets, its limit, and receive windows stay small then; nginx shows
+ * what that is worth. It keeps less where `net.ipv4.tcp_notsent_lowat` says so (tcp(7)); a network
+ * namespace has one of its own:
+ *
+ *   unshare --net sh -c 'ip link set lo up &&
+ *     sysctl -w net.ipv4.tcp_notsent_lowat=262144 && npm run bench -- stalled'
  */
 export async function stalled(): Promise<Report> {
   const seed = 'stalled';
@@ -52,6 +57,8 @@ export async function stalled(): Promise<Report> {
     if (where !== undefined) {
       const load = { url: from, connections: stalledClients, requestsEach: 1, stall: true };
       await stalling.ask(Object.assign(load, where));
+      // They have their first bytes; the kernel takes some 2 MiB more for each.
+      await untilQuiet(pid);
     }
     const { bodyBytes, elapsedMs } = await client.ask({ url: from, ...fastLoad });
     return { gigabytesPerSecond: bodyBytes / 1e6 / elapsedMs, residentMib: residentMibOf(pid) };
@@ -74,6 +81,7 @@ export async function stalled(): Promise<Report> {
   return {
     title: 'stalled',
     notes: [
+      `net.ipv4.tcp_notsent_lowat is ${await sysctl('net/ipv4/tcp_notsent_lowat')}`,
       `${stalledClients} clients open a warm blob of 128 MiB and stop reading; 4 others read 4.3 GB`,
       ...(nginx === undefined ? ['nginx: not installed'] : []),
     ],
@@ -101,4 +109,8 @@ export async function stalled(): Promise<Report> {
       })),
     ],
   };
+}
+
+async function sysctl(name: string): Promise<string> {
+  return (await readFile(`/proc/sys/${name}`, 'utf8').catch(() => 'unknown')).trim();
 }
