@@ -6,8 +6,10 @@ import {
   startEntrepot,
   startLoadClient,
   startRegistry,
+  startRelay,
   startUpstream,
   touchPageCache,
+  type Contender,
 } from './contenders.ts';
 import { interleave, pluck, quotients, repetitionsDefault, type Report } from './report.ts';
 
@@ -55,7 +57,10 @@ export async function coldGigabit(): Promise<Report> {
   });
 }
 
-/** An upstream as fast as this machine: what the mirror itself adds. */
+/**
+ * An upstream as fast as this machine, which upstream, mirror and client share: what the mirror itself
+ * adds. Two peers show what there is to add: one only hands on, the other one stores.
+ */
 export async function coldUnthrottled(): Promise<Report> {
   await using registry = await startRegistry();
   await using scripted = await startUpstream();
@@ -64,13 +69,18 @@ export async function coldUnthrottled(): Promise<Report> {
     await pushImage(registry?.url ?? '', repository, `v${repetition}`, image);
     return image.layers[0]!.digest;
   };
-  const rounds = await pullColdAndDirect({
-    url: registry?.url ?? scripted.url,
-    addBlob: (repetition) =>
+  const url = registry?.url ?? scripted.url;
+  await using relay = await startRelay(url);
+  await using proxy = await startRegistry({ proxyOf: url });
+  const peers = [relay, proxy].filter((peer) => peer !== undefined);
+  const source = {
+    url,
+    addBlob: (repetition: number) =>
       registry === undefined
         ? scripted.addBlob(`cold ${repetition}`, blobBytes)
         : fromRegistry(repetition),
-  });
+  };
+  const rounds = await pullColdAndDirect(source, {}, peers);
   const upstream =
     registry === undefined
       ? 'our scripted one (docker-registry: not installed)'
@@ -88,6 +98,7 @@ export async function coldUnthrottled(): Promise<Report> {
 async function pullColdAndDirect(
   source: Source,
   settings: Readonly<Record<string, unknown>> = {},
+  peers: readonly Contender[] = [],
 ): Promise<Map<string, Round[]>> {
   await using entrepot = await startEntrepot(source.url, settings);
   await using client = startLoadClient();
@@ -103,10 +114,14 @@ async function pullColdAndDirect(
   // One round that does not count: code is compiled, connections are open.
   await pull(source.url, -1);
   await pull(entrepot.url, -1);
-  return await interleave(repetitionsDefault, {
+  const contenders: Record<string, (repetition: number) => Promise<Round>> = {
     direct: (repetition) => pull(source.url, repetition),
     entrepot: (repetition) => pull(entrepot.url, repetition),
-  });
+  };
+  for (const { name, url } of peers) {
+    contenders[name] = (repetition) => pull(url, repetition);
+  }
+  return await interleave(repetitionsDefault, contenders);
 }
 
 function reportOf(
@@ -119,6 +134,7 @@ function reportOf(
   const total = (name: string): number[] => pluck(rounds.get(name), (round) => round.totalMs);
   const first = (name: string): number[] => pluck(rounds.get(name), (round) => round.firstByteMs);
   const direct = first('direct');
+  const peers = [...rounds.keys()].filter((name) => name !== 'direct' && name !== 'entrepot');
   const late = first('entrepot').map((ms, at) => ms - (direct[at] ?? Number.NaN));
   return {
     title: about.title,
@@ -133,6 +149,10 @@ function reportOf(
         values: quotients(total('entrepot'), total('direct')),
         target: { atMost: about.totalRatioMax },
       },
+      ...peers.map((name) => ({
+        name: `time: ${name} / direct`,
+        values: quotients(total(name), total('direct')),
+      })),
       {
         name: 'first byte: entrepot − direct',
         unit: 'ms',

@@ -121,16 +121,40 @@ export async function startRegistry(
  * nginx with sendfile over a folder that holds one file, `/blob`.
  * @returns undefined when it is not installed
  */
-export async function startNginx(
+export function startNginx(
   workers: '1' | 'auto',
   blob: Uint8Array,
+): Promise<Contender | undefined> {
+  return runNginx(`nginx (workers ${workers})`, workers, '/blob', async (folder) => {
+    await mkdir(join(folder, 'root'));
+    await writeFile(join(folder, 'root', 'blob'), blob);
+    return `root ${folder}/root;`;
+  });
+}
+
+/**
+ * nginx that hands on what an upstream sends, and keeps, hashes and checks nothing of it.
+ * @returns undefined when it is not installed
+ */
+export function startRelay(upstreamUrl: string): Promise<Contender | undefined> {
+  return runNginx('nginx relay', 'auto', '/v2/', async () =>
+    Promise.resolve(
+      `location / { proxy_pass ${upstreamUrl}; proxy_buffering off; proxy_buffer_size 512k; proxy_buffers 4 512k; proxy_busy_buffers_size 512k; proxy_http_version 1.1; }`,
+    ),
+  );
+}
+
+/** @param serve what the server does, as nginx has it written; told the folder that it may use */
+async function runNginx(
+  name: string,
+  workers: '1' | 'auto',
+  answering: string,
+  serve: (folder: string) => Promise<string>,
 ): Promise<Contender | undefined> {
   const program = findProgram('nginx');
   if (program === undefined) return undefined;
   const folder = await temporaryFolder();
   const port = await findFreePort();
-  await mkdir(join(folder.path, 'root'));
-  await writeFile(join(folder.path, 'root', 'blob'), blob);
   const configPath = join(folder.path, 'nginx.conf');
   const temporaries = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   const lines = [
@@ -143,16 +167,16 @@ export async function startNginx(
     'events { worker_connections 4096; }',
     'http {',
     '  access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;',
-    ...temporaries.map((name) => `  ${name}_temp_path ${folder.path}/${name};`),
-    `  server { listen 127.0.0.1:${port}; root ${folder.path}/root; }`,
+    ...temporaries.map((kind) => `  ${kind}_temp_path ${folder.path}/${kind};`),
+    `  server { listen 127.0.0.1:${port}; ${await serve(folder.path)} }`,
     '}',
   ];
   await writeFile(configPath, `${lines.join('\n')}\n`);
   const running = startProgram(program, ['-p', folder.path, '-c', configPath]);
   const url = `http://127.0.0.1:${port}`;
-  await untilAnswering(running, `${url}/blob`);
+  await untilAnswering(running, url + answering);
   return {
-    name: `nginx (workers ${workers})`,
+    name,
     url,
     pid: running.pid,
     async [Symbol.asyncDispose]() {
