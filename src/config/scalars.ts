@@ -96,9 +96,13 @@ export const share = parsed({ title: 'share above 0%, such as 90%' }, (value) =>
   throw new RangeError(`«${value}» would leave nothing; write a share above 0%, for example 90%`);
 });
 export const minFree = parsed<MinFree>(
-  { title: 'share or size, such as 5% or 20GiB', type: textOrNumber },
-  (value) =>
-    value.endsWith('%') ? { share: parseShare(value) } : { bytes: parseSizeBytes(value) },
+  { title: 'share below 100% or size, such as 5% or 20GiB', type: textOrNumber },
+  (value) => {
+    if (!value.endsWith('%')) return { bytes: parseSizeBytes(value) };
+    const found = parseShare(value);
+    if (found < 1) return { share: found };
+    throw new RangeError(`«${value}» leaves nothing to the cache; write for example 5%`);
+  },
 );
 export const flag = parsed({ title: 'true or false', type: 'boolean' }, parseFlag);
 export const listen = parsed({ title: 'host:port, such as 0.0.0.0:5000' }, parseListen);

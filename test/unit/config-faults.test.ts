@@ -294,6 +294,11 @@ describe('faults', () => {
       /:1:26 storage\.lowWatermark: «0%» would leave nothing; write a share above 0%, for example 90%$/,
     ],
     [
+      'all of the disk free',
+      'storage: { minFree: 100% }',
+      /:1:21 storage\.minFree: «100%» leaves nothing to the cache; write for example 5%$/,
+    ],
+    [
       'a login without its password',
       'site: { name: a, push: [{ name: b, url: "http://c", repositories: [d], username: me }] }',
       /site\.push\.0\.username: a login needs both/,
