@@ -3,9 +3,12 @@ import { execFileSync } from 'node:child_process';
 import { Agent } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { systemDisk, type Disk } from '../../src/store/disk.ts';
 import { get } from '../kit/clients.ts';
 import { startEntrepotProcess, type EntrepotProcess } from '../kit/entrepot.ts';
 import { makeBlob, makeImage } from '../kit/images.ts';
+import { startMirror as startTestMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
 import { arrivingFiles, assertFilesAreTheirNames, storedFiles } from '../kit/store-folder.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
@@ -200,4 +203,35 @@ test('a second SIGTERM ends it at once, also when nobody reads its log', async (
 
   assert.ok(performance.now() - startMs < 1_000);
   assert.equal((await asking).complete, false);
+});
+
+test('a download that is about to begin when the mirror closes does not outlive it', async () => {
+  const image = makeImage({ seed: 'about to begin', layers: [100_000] });
+  const layer = image.layers[0]!.digest.slice('sha256:'.length);
+  const looking = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  const disk: Disk = {
+    ...systemDisk,
+    open: async (path, flags) => {
+      if (path.endsWith(layer)) {
+        looking.resolve();
+        await answer.promise;
+      }
+      return systemDisk.open(path, flags);
+    },
+  };
+  await using upstream = await startScriptedRegistry();
+  upstream.add('library/app', image, '1');
+  await using mirror = await startTestMirror({ upstream, disk });
+  await get(`${mirror.url}/v2/library/app/manifests/1`);
+  await looking.promise;
+
+  const closing = mirror.restart();
+  const isEarly = await Promise.race([closing.then(() => true), sleep(300, false)]);
+  answer.resolve();
+  await closing;
+  await sleep(100);
+
+  assert.equal(isEarly, false, 'it waits for what looks into the store');
+  assert.equal(upstream.count({ kind: 'blob', reference: image.layers[0]!.digest }), 0);
 });
