@@ -4,9 +4,8 @@ import { isMirrorError, MirrorError, type ErrorCode } from '../oci/errors.ts';
 import { manifestAccept, manifestSizeBytesMax, mediaTypes } from '../oci/manifest.ts';
 import { referenceText, type Reference } from '../oci/reference.ts';
 import { parseContentRange } from './content-range.ts';
-import { nextPage } from './link.ts';
 import type { LimitPause } from './cooldown.ts';
-import { pagesMax, readPages } from './pages.ts';
+import { readPages } from './pages.ts';
 import type { Quota } from './quota.ts';
 import {
   claimedDigest,
@@ -227,27 +226,25 @@ export class RegistryClient implements Upstream {
   }
 
   /** The names of all repositories, where the registry tells: many do not. @throws MirrorError */
-  async catalog(wait: Wait): Promise<string[]> {
+  async catalog(wait: Wait): Promise<Listed<string>> {
     const names = new Set<string>();
-    let query: string | undefined = '';
-    for (let page = 0; query !== undefined && page < pagesMax; page += 1) {
-      const before = names.size;
-      const path = `/v2/_catalog${query}`;
-      const ask: Ask = { method: 'GET', path, name: '', what: 'tags', headers: {} };
-      const answer = await this.#transport.ask(ask, wait);
-      this.#refuseUnless(answer, [200], 'NAME_UNKNOWN', 'the catalog');
-      const { repositories } = (await this.#readJson(answer, 'a catalog')) as {
-        repositories?: unknown;
-      };
-      for (const name of Array.isArray(repositories) ? (repositories as unknown[]) : []) {
-        if (typeof name === 'string') names.add(name);
-      }
-      // Where `last` is ignored, the next page is the first one again, without end.
-      if (names.size === before || names.size >= repositoriesMax) break;
-      const next = nextPage(answer);
-      query = next !== undefined && 'query' in next ? next.query : undefined;
-    }
-    return [...names];
+    const missing = await readPages({
+      first: { method: 'GET', path: '/v2/_catalog', name: '', what: 'tags', headers: {} },
+      send: (ask) => this.#transport.ask(ask, wait),
+      isOwn: (url) => this.#transport.isOwn(url),
+      take: async (answer) => {
+        this.#refuseUnless(answer, [200], 'NAME_UNKNOWN', 'the catalog');
+        const { repositories } = (await this.#readJson(answer, 'a catalog')) as {
+          repositories?: unknown;
+        };
+        const found: unknown[] = Array.isArray(repositories) ? repositories : [];
+        for (const name of found) if (typeof name === 'string') names.add(name);
+        if (names.size <= repositoriesMax) return found.length;
+        return { missing: `it has more than ${repositoriesMax} repositories` };
+      },
+      endsAt: (error) => isMirrorError(error, 'NAME_UNKNOWN', 'DENIED', 'UPSTREAM_INVALID'),
+    });
+    return { items: [...names], missing };
   }
 
   async referrers(name: string, digest: Digest, wait: Wait): Promise<Listed<unknown> | undefined> {

@@ -78,6 +78,10 @@ async function pull(
   return caches;
 }
 
+async function lastError(site: TestMirror): Promise<string | null> {
+  return (await api<SyncAnswer>(site, '/sync')).items[0]!.lastError;
+}
+
 function imageOf(seed: string): Image {
   return makeImage({ seed, layers: [60_000, 40_000] });
 }
@@ -283,6 +287,31 @@ test('a plain registry is a primary, too: its tags are asked for', async () => {
   assert.equal(answer.status, 404);
 });
 
+test('of a catalog that cannot be read to its end, what is listed is copied, and the run says what is missing', async () => {
+  await using far = await startScriptedRegistry();
+  const page = {
+    status: 200,
+    body: JSON.stringify({ repositories: ['team/tool'] }),
+    headers: { link: '</v2/_catalog?last=team%2Ftool>; rel="next"' },
+  };
+  await using registry = await startScriptedRegistry({
+    rules: [
+      { when: { kind: 'catalog' }, times: 1, do: page },
+      { when: { kind: 'catalog' }, do: { status: 403 } },
+    ],
+  });
+  const image = imageOf('one');
+  registry.add('team/tool', image, 'v1');
+  const rule = { repositories: ['docker.io/team/**'] };
+  await using site = await startSite(far, { url: registry.url }, rule);
+
+  const { id } = await api<{ id: string }>(site, '/sync/all', 'POST');
+  await site.observed('run-changed', (run) => run.id === id && run.state === 'failed');
+
+  assert.deepEqual(await pull(site, 'team/tool', 'v1', image), ['HIT', 'HIT', 'HIT']);
+  assert.match((await lastError(site)) ?? '', /the catalog is incomplete: page 2 of it cannot/);
+});
+
 test('between sites: token, TLS and certificates on both sides', async () => {
   await using folder = await temporaryFolder();
   const write = async (name: string, text: string): Promise<string> => {
@@ -316,8 +345,6 @@ test('between sites: token, TLS and certificates on both sides', async () => {
         },
       },
     });
-  const lastError = async (site: TestMirror): Promise<string | null> =>
-    (await api<SyncAnswer>(site, '/sync')).items[0]!.lastError;
 
   await using stranger = await start({ tls: { ca: cert } });
   await until('a site without certificate to say so', async () =>

@@ -2,7 +2,7 @@ import type { Digest } from '../../oci/digest.ts';
 import { MirrorError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
 import type { PrimaryAdmin } from '../../upstream/primary/admin.ts';
-import type { Upstream } from '../../upstream/upstream.ts';
+import type { Listed, Upstream } from '../../upstream/upstream.ts';
 import type { SourceTag, SyncSource } from './sync.ts';
 
 /** Another Entrepot: its admin API tells what it has, without a question to any registry. */
@@ -24,7 +24,7 @@ export function entrepotSource(admin: PrimaryAdmin): SyncSource {
  */
 export function registrySource(parts: {
   readonly upstreamOf: (registry: string) => Upstream | undefined;
-  readonly catalog: (signal: AbortSignal) => Promise<string[]>;
+  readonly catalog: (signal: AbortSignal) => Promise<Listed<string>>;
 }): SyncSource {
   return {
     async *repositories(globs, signal) {
@@ -33,8 +33,13 @@ export function registrySource(parts: {
       const patterns = globs.filter((glob) => !named.includes(glob));
       if (patterns.length === 0) return;
       const registries = new Set(patterns.map((glob) => split(glob).registry));
-      for (const name of await parts.catalog(signal)) {
+      const { items, missing } = await parts.catalog(signal);
+      for (const name of items) {
         for (const registry of registries) yield { registry, name };
+      }
+      // What is listed is copied; that it is not all is no success.
+      if (missing !== undefined) {
+        throw new MirrorError('UPSTREAM_INVALID', incomplete('the catalog', missing));
       }
     },
     tags: async ({ registry, name }, signal) => {
@@ -44,8 +49,12 @@ export function registrySource(parts: {
       const found: SourceTag[] = [];
       const { items, missing } = await upstream.listTags(name, wait);
       // What is not listed would count as deleted.
-      if (missing !== undefined)
-        throw new MirrorError('UPSTREAM_INVALID', incomplete(name, missing));
+      if (missing !== undefined) {
+        throw new MirrorError(
+          'UPSTREAM_INVALID',
+          incomplete(`the list of the tags of ${name}`, missing),
+        );
+      }
       for (const tag of items) {
         const digest = await digestOf(upstream, name, tag, wait);
         if (digest !== undefined) found.push({ tag, digest });
@@ -55,8 +64,8 @@ export function registrySource(parts: {
   };
 }
 
-function incomplete(name: string, missing: string): string {
-  return `the list of the tags of ${name} is incomplete: ${missing}`;
+function incomplete(list: string, missing: string): string {
+  return `${list} is incomplete: ${missing}`;
 }
 
 async function digestOf(

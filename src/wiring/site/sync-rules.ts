@@ -55,7 +55,11 @@ function sourceOf(primary: OpenPrimary, { defaultUpstream }: Config): SyncSource
   return registrySource({
     upstreamOf: (registry) => primary.find(registry),
     // Its catalog is the same, whatever registry is asked for.
-    catalog: async (signal) => (await primary.find(defaultUpstream)?.catalog({ signal })) ?? [],
+    catalog: async (signal) =>
+      (await primary.find(defaultUpstream)?.catalog({ signal })) ?? {
+        items: [],
+        missing: undefined,
+      },
   });
 }
 
