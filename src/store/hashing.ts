@@ -70,6 +70,8 @@ interface Thread {
   readonly worker: Worker;
   readonly pending: Map<number, Pending>;
   runs: number;
+  /** Why it answers nobody any more. */
+  failure?: Error;
 }
 
 /**
@@ -91,6 +93,7 @@ export class Hashing {
     thread.runs += 1;
     const send = (request: HashRequest): void => thread.worker.postMessage(request);
     const end = async (what: 'digest' | 'cancel'): Promise<HashReply> => {
+      if (thread.failure !== undefined) throw thread.failure;
       const { promise, resolve, reject } = Promise.withResolvers<HashReply>();
       thread.pending.set(id, { resolve, reject });
       thread.worker.ref();
@@ -133,15 +136,14 @@ export class Hashing {
     const worker = new Worker(new URL(file, import.meta.url));
     const thread: Thread = { worker, pending: new Map(), runs: 0 };
     worker.on('message', (reply: HashReply) => thread.pending.get(reply.id)?.resolve(reply));
-    worker.on('error', (error: Error) => {
+    const lost = (error: Error): void => {
       const at = this.#threads.indexOf(thread);
       if (at >= 0) this.#threads.splice(at, 1);
+      thread.failure ??= error;
       for (const { reject } of thread.pending.values()) reject(error);
-    });
-    worker.on('exit', () => {
-      for (const { reject } of thread.pending.values())
-        reject(new Error('the hashing thread ended'));
-    });
+    };
+    worker.on('error', lost);
+    worker.on('exit', () => lost(new Error('the hashing thread ended')));
     worker.unref();
     this.#threads.push(thread);
     return thread;

@@ -117,4 +117,15 @@ describe('hashing', () => {
 
     await failing;
   });
+
+  test('who asks a thread that has ended gets an error, too', async () => {
+    await using it = await startHashing(bytes, 1);
+    const [run, other] = [it.hashing.start('sha256', it.fd), it.hashing.start('sha256', it.fd)];
+    run.update(0, bytes.length);
+
+    await it.hashing.close();
+
+    await assert.rejects(run.digest(), /ended/);
+    await assert.rejects(other.cancel(), /ended/);
+  });
 });
