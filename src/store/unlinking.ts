@@ -19,6 +19,7 @@ const youngMib = 1;
 interface Pending {
   readonly paths: readonly string[];
   readonly resolve: (results: UnlinkResult[]) => void;
+  readonly reject: (error: Error) => void;
 }
 
 /**
@@ -33,17 +34,21 @@ export class Unlinking {
 
   /** Unlinks each path, whatever becomes of the others; answers what each met. */
   async unlinkAll(paths: readonly string[]): Promise<readonly UnlinkResult[]> {
-    if (paths.length > fewPaths) return this.#inOnePiece(paths);
-    const results: UnlinkResult[] = [];
-    for (const path of paths) results.push(await unlinkOne(path));
-    return results;
+    if (paths.length <= fewPaths) return oneByOne(paths);
+    try {
+      return await this.#inOnePiece(paths);
+    } catch {
+      // A thread takes descriptors and memory; where there are none, some space is the more needed.
+      return oneByOne(paths);
+    }
   }
 
-  #inOnePiece(paths: readonly string[]): Promise<UnlinkResult[]> {
-    const { promise, resolve } = Promise.withResolvers<UnlinkResult[]>();
+  /** Rejects when the thread does not answer: some of them may be gone then. */
+  async #inOnePiece(paths: readonly string[]): Promise<UnlinkResult[]> {
     clearTimeout(this.#idle);
     this.#worker ??= this.#start();
-    this.#pending.push({ paths, resolve });
+    const { promise, resolve, reject } = Promise.withResolvers<UnlinkResult[]>();
+    this.#pending.push({ paths, resolve, reject });
     this.#worker.ref();
     this.#worker.postMessage(paths);
     return promise;
@@ -76,20 +81,19 @@ export class Unlinking {
     }, idleMs).unref();
   }
 
-  /** What was not answered may be there still. */
   #lost(worker: Worker, error: Error): void {
     // One that was told to end has been replaced already, or has nobody waiting.
     if (this.#worker !== worker) return;
     this.#worker = undefined;
-    for (const { paths, resolve } of this.#pending.splice(0)) resolve(paths.map(() => error));
+    for (const { reject } of this.#pending.splice(0)) reject(error);
   }
 }
 
-async function unlinkOne(path: string): Promise<UnlinkResult> {
-  try {
-    await unlink(path);
-    return undefined;
-  } catch (error) {
-    return error as NodeJS.ErrnoException;
+async function oneByOne(paths: readonly string[]): Promise<UnlinkResult[]> {
+  const results: UnlinkResult[] = [];
+  for (const path of paths) {
+    const error: unknown = await unlink(path).catch((cause: unknown) => cause);
+    results.push(error as UnlinkResult);
   }
+  return results;
 }
