@@ -6,7 +6,8 @@ import { algorithmOf, type Digest } from '../oci/digest.ts';
 import { MirrorError } from '../oci/errors.ts';
 import type { BlobStore, StoredBlob, StoreUsage, WalkedBlob } from './blob-store.ts';
 import type { ChunkCache } from './chunk-cache.ts';
-import type { Disk } from './disk.ts';
+import { Departures } from './departures.ts';
+import { isMissing, type Disk } from './disk.ts';
 import type { EvictionPolicy, Resident } from './eviction/eviction.ts';
 import { digestOfPath, occupiedBytesOf, pathOfBlob } from './folder/layout.ts';
 import type { Foreign } from './folder/scan.ts';
@@ -20,7 +21,6 @@ import { Partials, type Partial } from './partials.ts';
 import { Residents } from './residents.ts';
 import { Space, type DiskBudget, type Reservation } from './space.ts';
 import { OpenStoredBlob, type OpenBlob } from './stored-blob.ts';
-import type { UnlinkResult } from './unlinking.ts';
 import type { Checksums } from './verify/checksums.ts';
 import type { Verifier } from './verify/verifier.ts';
 
@@ -62,6 +62,7 @@ export class DiskBlobStore implements BlobStore {
   readonly #partials: Partials;
   readonly #shards = new Set<string>();
   readonly #open: OpenBlobs;
+  readonly #departures: Departures;
   readonly #counted = Promise.withResolvers<void>();
   #isPinned: (digest: Digest) => boolean = () => false;
   #lastPartial = 0;
@@ -75,7 +76,7 @@ export class DiskBlobStore implements BlobStore {
     this.#clock = clock;
     this.#observe = observe;
     this.#verifier = parts.verifier;
-    this.#verifier.onCondemned = (digest) => void this.#forget(digest);
+    this.#verifier.onCondemned = (digest) => this.#departures.forget(digest);
     this.#residents = new Residents({
       folder,
       clock,
@@ -96,6 +97,13 @@ export class DiskBlobStore implements BlobStore {
     });
     this.#partials = new Partials({ folder, disk, space: this.#space });
     this.#open = new OpenBlobs(disk, parts.cache, parts.verifier, parts.openFilesMax ?? 256);
+    this.#departures = new Departures({
+      folder,
+      disk,
+      open: this.#open,
+      residents: this.#residents,
+      verifier: this.#verifier,
+    });
   }
 
   /** Stored, reserved for what is arriving, and on its way out. */
@@ -202,9 +210,9 @@ export class DiskBlobStore implements BlobStore {
 
   async remove(digest: Digest): Promise<void> {
     const known = this.#residents.find(digest);
-    const [error] = await this.#unlinkAll([digest]);
+    const [error] = await this.#departures.unlinkAll([digest]);
     if (error === undefined) return;
-    if (known !== undefined) this.#residents.eviction.admit(known);
+    if (known !== undefined) this.#residents.restore(known);
     throw this.#diskFailed('unlink', 'a blob could not be removed', error);
   }
 
@@ -294,7 +302,8 @@ export class DiskBlobStore implements BlobStore {
     }
     // Before the name: what is found under it can be checked.
     await this.#verifier.record(digest, checksums);
-    await this.#verifier.settled(digest);
+    // What goes under this name must not take the new file, or the count of it, along.
+    await this.#departures.settled(digest);
     await partial.publish(target);
     this.#verifier.checkReadsOf(open, checksums);
     open.hold();
@@ -342,37 +351,17 @@ export class DiskBlobStore implements BlobStore {
   }
 
   async #removeVictims(residents: readonly Resident[]): Promise<void> {
-    const errors = await this.#unlinkAll(residents.map(({ digest }) => digest));
+    const errors = await this.#departures.unlinkAll(residents.map(({ digest }) => digest));
     for (const [at, resident] of residents.entries()) {
       const error = errors[at];
       if (error === undefined) {
         const { digest, sizeBytes } = resident;
         this.#observe({ kind: 'evicted', digest, sizeBytes });
       } else {
-        this.#residents.eviction.admit(resident);
+        this.#residents.restore(resident);
         this.#diskFailed('unlink', 'a blob could not be evicted', error);
       }
     }
-  }
-
-  /** Takes blobs off the disk and out of all that knows of them; answers why one is there still. */
-  async #unlinkAll(digests: readonly Digest[]): Promise<UnlinkResult[]> {
-    await Promise.all(digests.map((digest) => this.#verifier.settled(digest)));
-    for (const digest of digests) this.#forget(digest);
-    const paths = digests.map((digest) => pathOfBlob(this.#folder, digest));
-    const results = await this.#disk.unlinkAll(paths);
-    return digests.map((digest, at) => {
-      const error = results[at];
-      if (error !== undefined && !isMissing(error)) return error;
-      // Somebody may have opened it in between.
-      this.#forget(digest);
-      return undefined;
-    });
-  }
-
-  #forget(digest: Digest): Resident | undefined {
-    this.#open.forget(digest);
-    return this.#residents.forget(digest);
   }
 
   #diskFailed(operation: string, message: string, cause: unknown): MirrorError {
@@ -380,10 +369,6 @@ export class DiskBlobStore implements BlobStore {
     this.#observe({ kind: 'store-failed', operation, message: messageOf(error) });
     return error;
   }
-}
-
-function isMissing(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).code === 'ENOENT';
 }
 
 function messageOf(error: unknown): string {

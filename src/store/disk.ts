@@ -12,7 +12,7 @@ export interface Disk {
   syncFolder(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
   unlink(path: string): Promise<void>;
-  /** Unlinks each of them, whatever becomes of the others; answers what each met. */
+  /** Unlinks each of them, whatever becomes of the others; answers what each met, and never rejects. */
   unlinkAll(paths: readonly string[]): Promise<readonly UnlinkResult[]>;
   makeFolder(path: string): Promise<void>;
   /** Bytes that an unprivileged writer may still write, and the size of the file system. */
@@ -30,6 +30,11 @@ export interface DiskFile {
   /** `allocatedBytes` is what it takes of the disk, as far as the file system knows. */
   stat(): Promise<{ sizeBytes: number; allocatedBytes: number; isFile: boolean }>;
   close(): Promise<void>;
+}
+
+/** Whether what a call names is not there. */
+export function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
 }
 
 const openFile = promisify(fs.open);

@@ -63,6 +63,11 @@ export class Residents {
     this.eviction.admit({ digest, sizeBytes, occupiedBytes, usedMs: this.#clock.wallMs() });
   }
 
+  /** As it was known: it is on the disk, and perhaps counted already. */
+  restore(resident: Resident): void {
+    if (this.eviction.find(resident.digest) === undefined) this.eviction.admit(resident);
+  }
+
   touch(digest: Digest): void {
     const resident = this.eviction.touch(digest, this.#clock.wallMs());
     if (resident === undefined) return;
@@ -83,9 +88,7 @@ export class Residents {
   async count(signal: AbortSignal): Promise<Foreign> {
     const order = { blobsFolder: this.#blobsFolder, recencyFile: this.#recencyFile };
     try {
-      const foreign = await scanBlobs(order, signal, (resident) => {
-        if (this.eviction.find(resident.digest) === undefined) this.eviction.admit(resident);
-      });
+      const foreign = await scanBlobs(order, signal, (resident) => this.restore(resident));
       this.#isComplete = true;
       return foreign;
     } finally {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MirrorError } from '../../src/oci/errors.ts';
 import { systemDisk, type Disk } from '../../src/store/disk.ts';
 import { pathOfBlob } from '../../src/store/folder/layout.ts';
@@ -10,6 +11,22 @@ import { until } from '../kit/wait-for.ts';
 import { assertSame, drain, openTestStore, put, take, write } from './test-store.ts';
 
 const kib = 1024;
+
+/** A disk on which the first files that are unlinked are gone before anybody is told. */
+function holdUnlinking(): { disk: Disk; begun: Promise<void>; release: () => void } {
+  const begun = Promise.withResolvers<void>();
+  const released = Promise.withResolvers<void>();
+  const disk: Disk = {
+    ...systemDisk,
+    unlinkAll: async (paths) => {
+      const results = await systemDisk.unlinkAll(paths);
+      begun.resolve();
+      await released.promise;
+      return results;
+    },
+  };
+  return { disk, begun: begun.promise, release: released.resolve };
+}
 
 describe('the budget', () => {
   const a = makeBlob('a', 100 * kib);
@@ -144,6 +161,22 @@ describe('the budget', () => {
     );
     assert.equal((await it.files()).length, 101);
     assert.equal(it.store.usedBytes, 1_000 * kib);
+  });
+
+  test('counts what is stored anew while its old file goes', async () => {
+    const held = holdUnlinking();
+    await using it = await openTestStore({ disk: held.disk });
+    await put(it.store, a);
+
+    const removing = it.store.remove(a.digest);
+    await held.begun;
+    const putting = put(it.store, a);
+    await Promise.race([putting, sleep(100)]);
+    held.release();
+    await Promise.all([removing, putting]);
+
+    assert.equal(it.store.usedBytes, 100 * kib);
+    assertSame(await take(it.store, a.digest), a.bytes);
   });
 
   test('does not wait at its end for the low watermark', async () => {
