@@ -89,7 +89,7 @@ export class DiskBlobStore implements BlobStore {
       disk,
       budget: parts.budget,
       eviction: this.#residents.eviction,
-      mustStay: (digest) => this.#isPinned(digest) || this.#open.isInUse(digest),
+      mustStay: (digest) => this.#mustStay(digest),
       remove: (residents) => this.#removeVictims(residents),
       counted: this.#counted.promise,
       heldBytes: () => parts.verifier.heldBytes,
@@ -350,7 +350,17 @@ export class DiskBlobStore implements BlobStore {
     }
   }
 
-  async #removeVictims(residents: readonly Resident[]): Promise<void> {
+  #mustStay(digest: Digest): boolean {
+    return this.#isPinned(digest) || this.#open.isInUse(digest);
+  }
+
+  async #removeVictims(chosen: readonly Resident[]): Promise<void> {
+    const residents: Resident[] = [];
+    for (const resident of chosen) {
+      // Since it was chosen, somebody may have begun to use it.
+      if (!this.#mustStay(resident.digest)) residents.push(resident);
+      else this.#residents.restore(resident);
+    }
     const errors = await this.#departures.unlinkAll(residents.map(({ digest }) => digest));
     for (const [at, resident] of residents.entries()) {
       const error = errors[at];

@@ -163,6 +163,26 @@ describe('the budget', () => {
     assert.equal(it.store.usedBytes, 1_000 * kib);
   });
 
+  test('passes over what came into use, or was pinned, while others went before it', async () => {
+    const held = holdUnlinking();
+    await using it = await openTestStore({ disk: held.disk, budget: { maxBytes: 1_000 * kib } });
+    const small = Array.from({ length: 200 }, (_, at) => makeBlob(`small ${at}`, 4 * kib));
+    for (const blob of small) await put(it.store, blob);
+    const [used, pinned] = [small[80]!, small[90]!];
+
+    const putting = put(it.store, makeBlob('large', 600 * kib));
+    await held.begun;
+    const stored = await it.store.find(used.digest);
+    it.store.keepPinned((digest) => digest === pinned.digest);
+    held.release();
+    await putting;
+    stored?.close();
+
+    for (const { digest } of [used, pinned]) assert.ok(await it.store.has(digest));
+    assert.equal(it.observedOf('evicted').length, 100);
+    assert.equal(it.store.usedBytes, 1_000 * kib);
+  });
+
   test('counts what is stored anew while its old file goes', async () => {
     const held = holdUnlinking();
     await using it = await openTestStore({ disk: held.disk });
