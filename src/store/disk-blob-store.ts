@@ -43,7 +43,8 @@ export interface DiskBlobStoreParts {
  *
  *     <folder>/blobs/sha256/ab/<hex>     committed: whole, verified, synced
  *     <folder>/tmp/<n>                   arriving
- *     <folder>/partials/sha256-<hex>     what an earlier process left of one that was arriving
+ *     <folder>/partials/<n>              what came of one that was broken off
+ *     <folder>/tmp-old/<time>/<n>        the same, of earlier processes
  *     <folder>/recency.db                when each was last used
  *
  * A committed file never changes. What the folder holds is the truth; the sizes and the order of use

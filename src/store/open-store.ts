@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { MirrorError } from '../oci/errors.ts';
-import type { Disk } from './disk.ts';
+import { isMissing, type Disk } from './disk.ts';
 import { DiskBlobStore, type DiskBlobStoreParts } from './disk-blob-store.ts';
 import { formatFolder } from './folder/layout.ts';
 import { lastingDisk } from './folder/lasting-disk.ts';
@@ -51,11 +51,9 @@ export async function openStorage(
     for (const below of ours) await refuseLink(below);
     lock = lockFolder(folder);
     await fs.promises.mkdir(old, { recursive: true, mode: 0o700 });
-    await fs.promises
-      .rename(temporary, path.join(old, String(Date.now())))
-      .catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== 'ENOENT') throw error;
-      });
+    for (const [at, left] of [temporary, path.join(folder, 'partials')].entries()) {
+      await fs.promises.rename(left, path.join(old, `${Date.now()}.${at}`)).catch(unlessMissing);
+    }
     await parts.disk.makeFolder(temporary);
     await refuseWritableByOthers(ours, temporary);
     await closeToOthers(folder);
@@ -101,6 +99,10 @@ async function settleIn(store: DiskBlobStore, old: string, signal: AbortSignal):
     leftovers.map((name) => path.join(old, name)),
     signal,
   );
+}
+
+function unlessMissing(error: unknown): void {
+  if (!isMissing(error)) throw error;
 }
 
 /** A link would have us write, or delete, in a folder that is not ours. */

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { ByteRange } from '../base/intervals.ts';
 import { Intervals } from '../base/intervals.ts';
-import { algorithmOf, encodedOf, findDigest, type Digest } from '../oci/digest.ts';
+import { findDigest, type Digest } from '../oci/digest.ts';
 import { chunkBytes } from './chunk-cache.ts';
 import type { Disk } from './disk.ts';
 import type { PartialFile } from './partial-file.ts';
@@ -63,14 +63,15 @@ export async function writeRecord(
 
 /**
  * Downloads that an earlier process left unfinished, or upstream broke off, and that are worth going on
- * with, in
- * `<folder>/partials/<algorithm>-<hex>`. Nothing in them is trusted: the digest of the whole decides.
+ * with, in `<folder>/partials/<n>`, which is empty when the process begins. Nothing in them is trusted:
+ * the digest of the whole decides.
  */
 export class Partials {
   readonly #folder: string;
   readonly #disk: Disk;
   readonly #space: Space;
   readonly #kept = new Map<Digest, Partial>();
+  #lastName = 0;
 
   constructor(parts: { readonly folder: string; readonly disk: Disk; readonly space: Space }) {
     this.#folder = path.join(parts.folder, 'partials');
@@ -95,15 +96,19 @@ export class Partials {
     const { digest, filled } = record;
     const isWorthIt = bytesOf(filled) >= worthBytes && this.#kept.size < partialsMax;
     if (!isWorthIt || this.#kept.has(digest)) return false;
-    const target = this.#pathOf(digest);
+    const isOurs = path.dirname(partial.path) === this.#folder;
+    const target = isOurs ? partial.path : this.#newPath();
     await this.#disk.makeFolder(this.#folder);
     await partial.moveTo(target, record);
+    const older = this.#kept.get(digest);
     this.#kept.set(digest, {
       ...record,
       path: target,
       reservation: partial.reservation,
       sinceMs: nowMs,
     });
+    // One of an earlier process that was found meanwhile.
+    if (older !== undefined) await this.discard(older);
     return true;
   }
 
@@ -139,18 +144,14 @@ export class Partials {
     nowMs: number,
     isStored: (digest: Digest) => Promise<boolean>,
   ): Promise<{ resumable: number; removed: number }> {
-    let found = 0;
-    // Its own folder first: what comes later is moved there.
-    for (const folder of [this.#folder, ...folders]) {
+    let resumable = 0;
+    let removed = 0;
+    for (const folder of folders) {
       const names: string[] = await fs.promises.readdir(folder).catch(() => []);
       for (const name of names) {
+        // What is known of a file goes with it.
+        if (/\.json(?:\.new)?$/.test(name)) continue;
         const file = path.join(folder, name);
-        if (/\.json(?:\.new)?$/.test(name)) {
-          const isOrphan = name.endsWith('.new') || !names.includes(name.slice(0, -'.json'.length));
-          if (isOrphan) await fs.promises.rm(file, { force: true }).catch(() => {});
-          continue;
-        }
-        found += 1;
         const record = await readRecord(file, nowMs);
         const isKept =
           record !== undefined &&
@@ -158,17 +159,21 @@ export class Partials {
           !this.#kept.has(record.digest) &&
           !(await isStored(record.digest)) &&
           (await this.#keep(file, record));
-        if (!isKept) await remove(file);
+        if (isKept) resumable += 1;
+        else {
+          removed += 1;
+          await remove(file);
+        }
       }
-      if (folder !== this.#folder) {
-        await fs.promises.rm(folder, { recursive: true, force: true }).catch(() => {});
-      }
+      await fs.promises.rm(folder, { recursive: true, force: true }).catch(() => {});
     }
-    return { resumable: this.#kept.size, removed: found - this.#kept.size };
+    return { resumable, removed };
   }
 
-  #pathOf(digest: Digest): string {
-    return path.join(this.#folder, `${algorithmOf(digest)}-${encodedOf(digest)}`);
+  /** Of its own each: another one of the same digest may be growing there. */
+  #newPath(): string {
+    this.#lastName += 1;
+    return path.join(this.#folder, String(this.#lastName));
   }
 
   /** Nobody came back for them while the process ran; their space is for others. */
@@ -182,18 +187,17 @@ export class Partials {
 
   async #keep(file: string, record: PartialRecord): Promise<boolean> {
     const { digest, sizeBytes, filled } = record;
-    const target = this.#pathOf(digest);
+    const target = this.#newPath();
     const onDiskBytes = bytesOf(filled);
     let reservation: Reservation | undefined;
     try {
       reservation = await this.#space.reserve(sizeBytes, onDiskBytes);
       await this.#disk.makeFolder(this.#folder);
-      if (file !== target) {
-        await this.#disk.rename(file, target);
-        await this.#disk.rename(recordPathOf(file), recordPathOf(target));
-      }
+      await this.#disk.rename(file, target);
+      await this.#disk.rename(recordPathOf(file), recordPathOf(target));
+      if (this.#kept.has(digest)) throw new Error('one was set aside meanwhile');
     } catch {
-      // Too little space, or a disk that refuses: it is fetched anew.
+      // Or too little space, or a disk that refuses: it is fetched anew.
       reservation?.settle();
       await remove(target);
       return false;
