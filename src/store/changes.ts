@@ -49,6 +49,7 @@ export class ChangeLog {
   readonly #observe: Observe;
   readonly #waiting = new Set<() => void>();
   #opened: Opened;
+  #isClosed = false;
 
   constructor(file: string, clock: Clock, observe: Observe) {
     this.#file = file;
@@ -102,7 +103,10 @@ export class ChangeLog {
     this.#waiting.delete(resolve);
   }
 
+  /** Idempotent. What comes later is not noted: the file stays as it is. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     for (const wake of this.#waiting) wake();
     closeBroken(this.#opened.database);
     // What it says has a gap by now; the next start begins anew.
@@ -130,8 +134,9 @@ export class ChangeLog {
     opened.prune.run(opened.oldest);
   }
 
-  /** Undefined when the log had to begin anew: whoever follows it compares everything. */
+  /** Undefined when it is closed, or had to begin anew: whoever follows it compares everything then. */
   #use<T>(work: (opened: Opened) => T): T | undefined {
+    if (this.#isClosed) return undefined;
     try {
       return work(this.#opened);
     } catch (error) {
