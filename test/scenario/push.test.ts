@@ -187,3 +187,28 @@ test('a target that refuses us is said, and what failed is tried again', async (
   assert.match(text, /"undelivered":\[\{"repository":"docker.io\/library\/app","tag":"v1"/);
   assert.ok(!text.includes('hunter2') && !JSON.stringify(mirror.events).includes('hunter2'));
 });
+
+test('a rule that cannot be run now because too many runs wait is not said to be missing', async () => {
+  const held = Promise.withResolvers<void>();
+  await using upstream = await startScriptedRegistry({
+    rules: [{ do: { holdUntil: held.promise } }],
+  });
+  await using target = await startPushTarget();
+  await using mirror = await startPushing(upstream, target);
+  const post = (path: string, body?: unknown): Promise<Response> =>
+    fetch(`${mirror.adminUrl}/api/v1/${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+  // One runs, a hundred wait.
+  for (let at = 0; at <= 100; at += 1) {
+    assert.equal((await post('prewarm', { images: ['app:1'] })).status, 202);
+  }
+
+  const refused = await post('sync/edge');
+
+  assert.equal(refused.status, 503);
+  assert.match(await refused.text(), /Too many runs wait already/);
+  held.resolve();
+});

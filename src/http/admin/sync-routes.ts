@@ -26,7 +26,7 @@ export interface ChangeFeed {
 export interface SiteSync {
   status(): SyncStatus;
   verify(rule: string | undefined, signal: AbortSignal): Promise<SyncVerification>;
-  /** @returns undefined for a rule that does not exist */
+  /** @returns undefined for a rule that does not exist. @throws AdminProblem 503 when too many wait */
   run(rule: string, isDryRun: boolean): Run | undefined;
 }
 
@@ -101,7 +101,7 @@ export function syncRoutes(feed: ChangeFeed, site: SiteSync): AdminRoutes {
           summary: 'Run a rule now',
           params: z.object({ rule: z.string().max(256) }),
           querystring: z.object({ dryRun: z.stringbool().default(false) }),
-          response: { 202: run, 400: problem, 404: problem },
+          response: { 202: run, 400: problem, 404: problem, 503: problem },
         },
       },
       async ({ params, query }, reply) => {

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { SyncStatus, SyncVerification } from '../../api/sync.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Config } from '../../config/schema.ts';
-import { runShape } from '../../http/admin/run-routes.ts';
+import { runShape, runStarter } from '../../http/admin/run-routes.ts';
 import type { SiteSync } from '../../http/admin/sync-routes.ts';
 import type { Subject, Undelivered } from '../../mirror/replicate/deliveries.ts';
 import { Replication } from '../../mirror/replicate/replication.ts';
@@ -93,9 +93,7 @@ export class Site implements SiteSync {
   run(name: string, isDryRun: boolean): ReturnType<SiteSync['run']> {
     const found = this.#rules.get(name);
     if (found === undefined) return undefined;
-    const { scheduler } = this.#parts;
-    const record = scheduler.start(jobName(found.rule), { trigger: 'manual', isDryRun });
-    return record === undefined ? undefined : runShape(record);
+    return runStarter(this.#parts.scheduler)(jobName(found.rule), { isDryRun });
   }
 
   status(): SyncStatus {
