@@ -40,11 +40,13 @@ export class EventStreams {
       isBlocked = false;
       while (waiting.length > 0 && !isBlocked) isBlocked = !response.write(waiting.shift()!);
       if (waiting.length > 0 || dropped === 0 || isBlocked) return;
-      isBlocked = !response.write(textOf({ event: 'dropped', data: { events: dropped } }));
+      isBlocked = !response.write(droppedText(dropped));
       dropped = 0;
     };
     response.on('drain', flush);
     const send = (event: SseEvent): void => {
+      // Its source may hear of the end later than the reader.
+      if (!this.#open.has(close)) return;
       if (!isBlocked && waiting.length === 0) {
         isBlocked = !response.write(textOf(event));
         return;
@@ -67,17 +69,26 @@ export class EventStreams {
       if (!this.#open.delete(close)) return;
       clearInterval(heartbeat);
       unsubscribe();
+      // A slow reader, too, gets to know how it ended.
+      for (const text of waiting.splice(0)) response.write(text);
+      if (dropped > 0) response.write(droppedText(dropped));
       response.end();
     };
     this.#open.add(close);
     request.raw.once('close', close);
     response.once('close', close);
     unsubscribe = subscribe(send, close);
+    // One that has ended at once could not be left by then.
+    if (!this.#open.has(close)) unsubscribe();
   }
 
   close(): void {
     for (const close of this.#open) close();
   }
+}
+
+function droppedText(events: number): string {
+  return textOf({ event: 'dropped', data: { events } });
 }
 
 function textOf({ event, data, id }: SseEvent): string {
