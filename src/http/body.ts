@@ -37,6 +37,8 @@ export class BodySender {
     // A client that leaves also ends the wait for bytes that have not arrived.
     const leave = (): void => reader.close();
     response.once('close', leave);
+    // One that left before its answer began does not say so again.
+    if (response.destroyed) leave();
     try {
       for (;;) {
         const lease = await (ahead ?? reader.next());

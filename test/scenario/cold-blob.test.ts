@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
+import { request } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { get } from '../kit/clients.ts';
 import { makeBlob } from '../kit/images.ts';
 import { startMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
+import { until } from '../kit/wait-for.ts';
 
 const mib = 1024 * 1024;
 
@@ -145,6 +147,38 @@ test('a range at the end of a cold blob does not wait for the whole', async () =
     `${tail.totalMs} ms; the whole takes 6,000 ms by one connection`,
   );
   assert.equal(whole.digest, blob.digest);
+});
+
+test('who leaves before the answer begins is not waited for', async () => {
+  const headers = Promise.withResolvers<void>();
+  const rest = Promise.withResolvers<void>();
+  await using upstream = await startScriptedRegistry({
+    rules: [
+      { when: { kind: 'blob', ranged: true }, do: { holdUntil: rest.promise } },
+      {
+        when: { kind: 'blob' },
+        do: { holdUntil: headers.promise, stall: { afterBytes: mib, until: rest.promise } },
+      },
+    ],
+  });
+  await using mirror = await startMirror({ upstream });
+  const blob = makeBlob('left early', 40 * mib);
+  upstream.addBlob('library/app', blob);
+  const clients = (): number | undefined => mirror.app.mirror.fills[0]?.clients;
+  const asking = request(`${mirror.url}/v2/library/app/blobs/${blob.digest}`, {
+    headers: { range: `bytes=${30 * mib}-` },
+  });
+  asking.on('error', () => {});
+  asking.end();
+  await until('the client waits', () => clients() === 1);
+
+  asking.destroy();
+  // By its answer the mirror has seen the end of the connection, too.
+  await get(`${mirror.url}/v2/`);
+  headers.resolve();
+
+  await until('nobody is left', () => clients() === 0);
+  rest.resolve();
 });
 
 test('eight parallel ranges of a cold blob cost one transfer', async () => {
