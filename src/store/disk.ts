@@ -27,14 +27,22 @@ export interface DiskFile {
   /** Writes all of `bytes` at `position`. */
   write(bytes: Uint8Array, position: number): Promise<void>;
   datasync(): Promise<void>;
-  /** `allocatedBytes` is what it takes of the disk, as far as the file system knows. */
-  stat(): Promise<{ sizeBytes: number; allocatedBytes: number; isFile: boolean }>;
+  stat(): Promise<FileStat>;
   close(): Promise<void>;
 }
 
 /** Whether what a call names is not there. */
 export function isMissing(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === 'ENOENT';
+}
+
+export interface FileStat {
+  readonly sizeBytes: number;
+  /** What it takes of the disk, as far as the file system knows. */
+  readonly allocatedBytes: number;
+  readonly isFile: boolean;
+  /** Of an open file no other one of the file system has this number. */
+  readonly inode: number;
 }
 
 const openFile = promisify(fs.open);
@@ -121,10 +129,15 @@ class SystemFile implements DiskFile {
     return datasyncFile(this.fd);
   }
 
-  async stat(): Promise<{ sizeBytes: number; allocatedBytes: number; isFile: boolean }> {
+  async stat(): Promise<FileStat> {
     const stat = await statFile(this.fd);
-    // stat(2): st_blocks counts 512 bytes, whatever the block size.
-    return { sizeBytes: stat.size, allocatedBytes: stat.blocks * 512, isFile: stat.isFile() };
+    return {
+      sizeBytes: stat.size,
+      // stat(2): st_blocks counts 512 bytes, whatever the block size.
+      allocatedBytes: stat.blocks * 512,
+      isFile: stat.isFile(),
+      inode: stat.ino,
+    };
   }
 
   close(): Promise<void> {

@@ -15,7 +15,9 @@ import type { Digest } from '../../src/oci/digest.ts';
 import { get } from '../kit/clients.ts';
 import { makeBlob, makeImage, sha256, type Piece } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
+import { api, ended, type RunAnswer } from '../kit/runs.ts';
 import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-registry.ts';
+import { until } from '../kit/wait-for.ts';
 
 const mib = 1024 * 1024;
 
@@ -203,4 +205,27 @@ describe('what happened to a file in the cache folder while nobody looked', () =
     assert.equal(answer.digest, blob.digest);
     assert.equal((await stat(file)).size, 2 * mib);
   });
+});
+
+test('what a reader found wrong and fetched anew stays, when a scrub that read the old file comes to its end', async () => {
+  const blob = makeBlob('scrubbed meanwhile', 12 * mib);
+  await using it = await startHolding([blob], {
+    storage: { verify: { scrubRate: '8MiB/s' } },
+  });
+  const { mirror } = it;
+  await flipBit(fileOf(mirror, blob.digest), 0);
+  const { id } = await api<RunAnswer>(mirror, '/scrub', 'POST');
+  await until('the scrub reads it', async () => {
+    const { progress } = await api<RunAnswer>(mirror, `/runs/${id}`);
+    return progress['blobsTotal'] === 1;
+  });
+
+  const answer = await get(`${mirror.url}/v2/app/blobs/${blob.digest}`);
+  await until('it is stored anew', () => mirror.observedOf('fill-committed').length === 2);
+  const run = await ended(mirror, id);
+
+  assert.equal(answer.digest, blob.digest);
+  assert.equal(run.state, 'succeeded');
+  assert.equal(mirror.observedOf('content-corrupt').length, 1);
+  assert.equal((await stat(fileOf(mirror, blob.digest))).size, blob.bytes.length);
 });

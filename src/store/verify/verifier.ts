@@ -97,13 +97,15 @@ export class Verifier {
     let file: DiskFile | undefined;
     try {
       file = await this.#disk.open(pathOfBlob(this.#folder, digest), 'r');
-      const { sizeBytes } = await file.stat();
+      const { sizeBytes, inode } = await file.stat();
       const run = this.#hashing.start(algorithmOf(digest), file.fd);
       const { hex, crcs } = await hashFile(run, { sizeBytes, pace });
       if (hex === encodedOf(digest)) {
         await this.record(digest, { sizeBytes, crcs });
         return 'sound';
       }
+      // Somebody may have found out earlier, and have fetched it anew.
+      if (!(await this.#isInPlace(digest, inode))) return await this.verify(digest, pace);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'gone';
       throw error;
@@ -112,6 +114,16 @@ export class Verifier {
     }
     await this.condemn(digest, 'its digest is another one');
     return 'wrong';
+  }
+
+  async #isInPlace(digest: Digest, inode: number): Promise<boolean> {
+    await this.settled(digest);
+    const file = await this.#disk.open(pathOfBlob(this.#folder, digest), 'r');
+    try {
+      return (await file.stat()).inode === inode;
+    } finally {
+      await file.close().catch(() => {});
+    }
   }
 
   /** Takes a wrong file out of everybody's sight, and says so. One that is gone already is no matter. */
