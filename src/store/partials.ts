@@ -52,13 +52,19 @@ export async function writeRecord(
 ): Promise<void> {
   const file = recordPathOf(partial);
   const fresh = `${file}.new`;
-  const written = await disk.open(fresh, 'wx+');
   try {
-    await written.write(Buffer.from(JSON.stringify(record)), 0);
-  } finally {
-    await written.close();
+    const written = await disk.open(fresh, 'wx+');
+    try {
+      await written.write(Buffer.from(JSON.stringify(record)), 0);
+    } finally {
+      await written.close();
+    }
+    await disk.rename(fresh, file);
+  } catch (error) {
+    // The next one begins anew, and finds its place free.
+    await disk.unlink(fresh).catch(() => {});
+    throw error;
   }
-  await disk.rename(fresh, file);
 }
 
 /**

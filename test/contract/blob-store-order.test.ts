@@ -217,6 +217,38 @@ describe('a large blob that a crash interrupts', () => {
     assertSame(await take(it.store, blob.digest), blob.bytes);
   });
 
+  test('has a record again when the disk was full for one of them', async () => {
+    const clock = new ManualClock();
+    let failures = 1;
+    const disk: Disk = {
+      ...systemDisk,
+      open: async (path, flags) => {
+        const file: DiskFile = await systemDisk.open(path, flags);
+        if (!path.endsWith('.json.new') || failures === 0) return file;
+        failures -= 1;
+        return Object.assign(file, { write: () => Promise.reject(new Error('ENOSPC')) });
+      },
+    };
+    await using it = await openTestStore({ clock, disk });
+    const ingest = await it.store.ingest(blob.digest, blob.bytes.length);
+
+    clock.advance(2_000);
+    await write(ingest, 0, blob.bytes.subarray(0, 8 * mib));
+    await until('the first one has failed', async () => {
+      const files = await it.files();
+      return failures === 0 && files.every((name) => !name.endsWith('.new'));
+    });
+    clock.advance(2_000);
+    await write(ingest, 8 * mib, blob.bytes.subarray(8 * mib, 16 * mib));
+    await until('a record is written', async () =>
+      (await it.files()).some((name) => name.endsWith('.json')),
+    );
+
+    await ingest.fail(new MirrorError('CANCELLED', 'done'));
+    assert.equal(failures, 0);
+    assert.deepEqual(await it.files(), []);
+  });
+
   test('fails when the disk cannot sync what a record would promise', async () => {
     const clock = new ManualClock();
     const disk: Disk = {
