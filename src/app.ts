@@ -224,8 +224,9 @@ export async function startApp(config: Config, around: Surroundings): Promise<Ap
     return { cutConnections };
   };
 
+  const mayPin = (job: string): boolean => pinningJobs(live.current).has(job);
   const jobs = (by: Config, ofSite: readonly Job[]): Job[] =>
-    afterCounting([...jobsOf(by, { mirror, clock, popularity }), ...ofSite], ready);
+    afterCounting([...jobsOf(by, { mirror, clock, popularity, mayPin }), ...ofSite], ready);
   live.follow(upstreams.prepare);
   live.follow((next) =>
     secrets.prepare(next, (door, tls) =>

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Pin } from '../../src/api/care.ts';
+import { parseConfig } from '../../src/config/load.ts';
 import { makeImage } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
 import { api, ended, type RunAnswer } from '../kit/runs.ts';
@@ -99,4 +100,32 @@ test('a rule that is gone, or pins no more, holds nothing from the next start on
   await mirror.restart({ prewarm: [{ ...rule, pin: false }] });
 
   assert.deepEqual(await pins(mirror), { 'base:1.0': ['person'] });
+});
+
+test('a run whose rule goes while it runs pins nothing that nobody could let go', async () => {
+  const held = Promise.withResolvers<void>();
+  await using upstream = await startScriptedRegistry();
+  addTags(upstream, '1.0', '1.1');
+  await using mirror = await startMirror({ upstream, config: { prewarm: [rule] } });
+  upstream.script({ when: { kind: 'blob' }, do: { holdUntil: held.promise } });
+  const { id } = await api<RunAnswer>(mirror, '/jobs/prewarm:base/run', 'POST');
+  await mirror.observed('fill-started');
+
+  await mirror.app.reload(
+    parseConfig(
+      JSON.stringify({
+        registry: { listen: '127.0.0.1:0' },
+        admin: { listen: '127.0.0.1:0' },
+        storage: { path: mirror.storagePath, minFree: '0' },
+        upstreams: { 'docker.io': { urls: [upstream.url] } },
+      }),
+      'test.yaml',
+      {},
+    ),
+  );
+  held.resolve();
+  const run = await ended(mirror, id);
+
+  assert.equal(run.state, 'succeeded', JSON.stringify(run));
+  assert.deepEqual(await pins(mirror), {});
 });

@@ -21,12 +21,14 @@ export interface PrewarmJobParts {
   readonly mirror: Mirror;
   readonly clock: Clock;
   readonly popularity: Popularity;
+  /** Whether the job of that name is of a rule that pins by the configuration in effect. */
+  readonly mayPin: (job: string) => boolean;
 }
 
 /** The job of a rule. */
 export function prewarmJob(
   settings: RuleSettings,
-  { mirror, clock, popularity }: PrewarmJobParts,
+  { mirror, clock, popularity, mayPin }: PrewarmJobParts,
 ): Job {
   const { images = [], popular, pin } = settings;
   const name = nameOf(settings.name);
@@ -45,8 +47,16 @@ export function prewarmJob(
     timetable: timetableOf(settings),
     run: async (work) => {
       const rule = popular === undefined ? of : { ...of, images: topImages(popular.top) };
-      if (pin) await warmAndPin(mirror, name, rule, work);
-      else await mirror.prewarm(rule, work);
+      if (!pin) {
+        await mirror.prewarm(rule, work);
+        return;
+      }
+      try {
+        await warmAndPin(mirror, name, rule, work);
+      } finally {
+        // Another configuration may have come while it ran.
+        if (!mayPin(name)) await mirror.care.pins.releaseOthers(name, []);
+      }
     },
   };
 }
