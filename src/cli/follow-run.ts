@@ -17,27 +17,52 @@ export async function followRun(
   id: string,
   json: boolean,
 ): Promise<number> {
-  const isTerminal = io.stdout.isTTY === true && !json;
-  let last: RunWithLog | undefined;
+  if (json) {
+    const run = await followToEnd(client, io, id);
+    io.stdout.write(`${JSON.stringify(run, undefined, 2)}\n`);
+    return exitCodeOf(run);
+  }
+  const isTerminal = io.stdout.isTTY === true;
   let toldMs = -Infinity;
   let toldLines = 0;
+  const last = await followToEnd(client, io, id, (run) => {
+    if (isTerminal) {
+      io.stdout.write(`\r${barOf(run, widthOf(io.stdout))}\u001B[K`);
+      return;
+    }
+    for (const { text } of run.log.slice(toldLines)) io.stdout.write(`${text}\n`);
+    toldLines = run.log.length;
+    if (performance.now() - toldMs < linesEveryMs) return;
+    toldMs = performance.now();
+    io.stdout.write(`${lineOf(run)}\n`);
+  });
+  if (isTerminal) io.stdout.write('\r\u001B[K');
+  io.stdout.write(`${endOf(last, io, toldLines)}\n`);
+  return exitCodeOf(last);
+}
+
+/**
+ * A run at its end, or as it was at Ctrl-C.
+ * @param tell told of each state that it is in
+ */
+export async function followToEnd(
+  client: AdminClient,
+  io: CliIo,
+  id: string,
+  tell: (run: RunWithLog) => void = () => {},
+): Promise<RunWithLog> {
+  let last: RunWithLog | undefined;
   for await (const run of client.events<RunWithLog>(`/api/v1/runs/${id}/events`, io.interrupted)) {
     last = run;
-    if (isTerminal) io.stdout.write(`\r${barOf(run, widthOf(io.stdout))}\u001B[K`);
-    else if (!json) {
-      for (const { text } of run.log.slice(toldLines)) io.stdout.write(`${text}\n`);
-      toldLines = run.log.length;
-      if (performance.now() - toldMs < linesEveryMs) continue;
-      toldMs = performance.now();
-      io.stdout.write(`${lineOf(run)}\n`);
-    }
+    tell(run);
   }
-  if (isTerminal) io.stdout.write('\r\u001B[K');
   if (last === undefined) throw new CliFailure('the server ended the stream before the run began');
-  if (json) io.stdout.write(`${JSON.stringify(last, undefined, 2)}\n`);
-  else io.stdout.write(`${endOf(last, io, toldLines)}\n`);
-  if (io.interrupted?.aborted === true && last.endedAt === null) return exitCodes.failed;
-  return last.state === 'succeeded' ? exitCodes.done : exitCodes.failed;
+  return last;
+}
+
+/** 0 when all was done. */
+export function exitCodeOf({ state }: Run): number {
+  return state === 'succeeded' ? exitCodes.done : exitCodes.failed;
 }
 
 function barOf(run: Run, width: number): string {

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Run } from '../api/runs.ts';
 import type { SyncStatus, SyncVerification } from '../api/sync.ts';
 import { addServerOptions, AdminClient, type ServerOptions } from './admin-client.ts';
-import { followRun } from './follow-run.ts';
+import { exitCodeOf, followRun, followToEnd } from './follow-run.ts';
 import { CliFailure, exitCodes, widthOf, type CliIo, type Finish } from './io.ts';
 import { ago, duration, size, table } from './text.ts';
 
@@ -21,7 +21,7 @@ export function addSync(program: Command, io: CliIo, finish: Finish): void {
       'Copy from the primary what the rules of this site select, and follow it to its end. Only what is missing crosses the line.',
     )
     .option('--dry-run', 'say what would be copied, and copy nothing')
-    .option('--json', 'print the runs as JSON')
+    .option('--json', 'print the run as JSON; of all rules, a list of them')
     .addHelpText(
       'after',
       '\nExamples:\n  entrepot sync\n  entrepot sync team --dry-run\n  entrepot sync status\n  entrepot sync verify',
@@ -34,11 +34,19 @@ export function addSync(program: Command, io: CliIo, finish: Finish): void {
       throw new CliFailure('this server has no sync rules: see site.sync in its configuration');
     }
     let exitCode: number = exitCodes.done;
+    const runs: Run[] = [];
     for (const name of rules) {
+      // What Ctrl-C ends must not begin.
+      if (io.interrupted?.aborted === true) break;
       const path = `/api/v1/sync/${encodeURIComponent(name)}?dryRun=${options.dryRun === true}`;
-      const run = await client.ask<Run>('POST', path);
-      exitCode = Math.max(exitCode, await followRun(client, io, run.id, options.json === true));
+      const { id } = await client.ask<Run>('POST', path);
+      if (rule === undefined && options.json === true) {
+        const run = await followToEnd(client, io, id);
+        runs.push(run);
+        exitCode = Math.max(exitCode, exitCodeOf(run));
+      } else exitCode = Math.max(exitCode, await followRun(client, io, id, options.json === true));
     }
+    if (runs.length > 0) io.stdout.write(`${JSON.stringify(runs, undefined, 2)}\n`);
     finish(exitCode);
   });
 

@@ -85,6 +85,23 @@ test('unpin, export and jobs cancel speak JSON', async () => {
   assert.equal(cancelled.id, id.trim());
 });
 
+test('sync speaks JSON: of one rule its run, of all of them one list', async () => {
+  await using upstream = await startScriptedRegistry();
+  const push = ['first', 'second'].map((name) => {
+    return { name, url: upstream.url, repositories: [`docker.io/${name}/*`] };
+  });
+  await using mirror = await startMirror({ upstream, config: { site: { name: 'here', push } } });
+
+  const one = await json<{ job: string }>(command(mirror, 'sync', 'first', '--json'));
+  const all = await json<{ job: string }[]>(command(mirror, 'sync', '--json'));
+
+  assert.equal(one.job, 'push:first');
+  assert.deepEqual(
+    all.map(({ job }) => job),
+    ['push:first', 'push:second'],
+  );
+});
+
 test('purge --roll-back speaks JSON', async () => {
   await using upstream = await startScriptedRegistry();
   await using mirror = await startMirror({ upstream, settings: { tagTtl: '0s' } });
