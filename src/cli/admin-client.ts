@@ -13,6 +13,10 @@ const require = createRequire(import.meta.url);
 /** Where archives are sent to. */
 export const importPath = '/api/v1/import';
 
+const jsonType = 'application/json';
+const tarType = 'application/x-tar';
+const streamType = 'text/event-stream';
+
 const defaultServer = 'http://127.0.0.1:5001';
 
 /** Where the running server is, as a command line says. */
@@ -69,7 +73,7 @@ export class AdminClient {
     body?: unknown,
     shape?: { parse(value: unknown): T },
   ): Promise<T> {
-    const text = await textOf(await this.#fetch(method, path, body));
+    const text = await this.#textOf(await this.#fetch(method, path, body));
     const answer: unknown = text === '' ? undefined : JSON.parse(text);
     // Without a shape the server is trusted to answer by the one that both have.
     return shape === undefined ? (answer as T) : shape.parse(answer);
@@ -98,7 +102,7 @@ export class AdminClient {
 
   /** The data of server-sent events, until the server ends them or the signal does. */
   async *events<T>(path: string, signal?: AbortSignal): AsyncGenerator<T, void> {
-    const response = await this.#fetch('GET', path, undefined, signal);
+    const response = await this.#fetch('GET', path, undefined, { type: streamType, signal });
     let rest = '';
     try {
       for await (const text of response.setEncoding('utf8')) {
@@ -110,9 +114,7 @@ export class AdminClient {
       }
     } catch (error) {
       if (signal?.aborted === true) return;
-      throw new CliFailure(
-        `the connection to the server at ${this.#url} broke (${(error as Error).message}); what it does goes on without us`,
-      );
+      throw this.#broken(error);
     }
   }
 
@@ -121,7 +123,7 @@ export class AdminClient {
    * @throws CliFailure as `get`
    */
   async upload(path: string, bytes: AsyncIterable<Uint8Array>): Promise<unknown> {
-    const { outgoing, answered } = await this.#open('POST', path, 'application/x-tar');
+    const { outgoing, answered } = await this.#open('POST', path, tarType);
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     answered.then(resolve, reject);
     const sending = pipeline(Readable.from(bytes, { objectMode: false }), outgoing);
@@ -129,9 +131,9 @@ export class AdminClient {
     sending.catch(reject);
     try {
       const incoming = await promise;
-      const answer = await textOf(incoming);
+      const answer = await this.#textOf(incoming);
       const status = incoming.statusCode ?? 0;
-      if (status === 200) return JSON.parse(answer);
+      if (status === 200 && isOfType(incoming, jsonType)) return JSON.parse(answer);
       throw this.#refusal(status, answer, path);
     } catch (error) {
       throw error instanceof CliFailure ? error : this.#unreachable(error);
@@ -144,7 +146,7 @@ export class AdminClient {
   async download(
     path: string,
   ): Promise<{ sizeBytes: number | undefined; body: AsyncIterable<Uint8Array> }> {
-    const response = await this.#fetch('GET', path);
+    const response = await this.#fetch('GET', path, undefined, { type: tarType });
     const length = response.headers['content-length'];
     return { sizeBytes: length === undefined ? undefined : Number(length), body: response };
   }
@@ -153,20 +155,22 @@ export class AdminClient {
     method: string,
     path: string,
     body?: unknown,
-    signal?: AbortSignal,
+    { type = jsonType, signal }: { type?: string; signal?: AbortSignal | undefined } = {},
   ): Promise<IncomingMessage> {
     let response: IncomingMessage;
     try {
-      const type = body === undefined ? undefined : 'application/json';
-      const { outgoing, answered } = await this.#open(method, path, type, signal);
+      const sent = body === undefined ? undefined : jsonType;
+      const { outgoing, answered } = await this.#open(method, path, sent, signal);
       outgoing.end(body === undefined ? undefined : JSON.stringify(body));
       response = await answered;
     } catch (error) {
       throw error instanceof CliFailure ? error : this.#unreachable(error);
     }
     const { statusCode: status = 0 } = response;
-    if (status >= 200 && status < 300) return response;
-    throw this.#refusal(status, await textOf(response), path);
+    // Whatever else listens there may answer everything with a page of its own.
+    const isOurs = status === 204 || isOfType(response, type);
+    if (status >= 200 && status < 300 && isOurs) return response;
+    throw this.#refusal(status, await this.#textOf(response), path);
   }
 
   /** A request whose body is to be sent. */
@@ -197,6 +201,22 @@ export class AdminClient {
     return headers;
   }
 
+  async #textOf(response: IncomingMessage): Promise<string> {
+    let text = '';
+    try {
+      for await (const chunk of response.setEncoding('utf8')) text += String(chunk);
+    } catch (error) {
+      throw this.#broken(error);
+    }
+    return text;
+  }
+
+  #broken(error: unknown): CliFailure {
+    return new CliFailure(
+      `the connection to the server at ${this.#url} broke (${(error as Error).message}); what it does goes on without us`,
+    );
+  }
+
   #unreachable(error: unknown): CliFailure {
     const { cause, code } = error as { code?: string; cause?: { code?: string; message?: string } };
     const why = cause?.code ?? cause?.message ?? code ?? (error as Error).message;
@@ -220,10 +240,8 @@ export class AdminClient {
   }
 }
 
-async function textOf(response: IncomingMessage): Promise<string> {
-  let text = '';
-  for await (const chunk of response.setEncoding('utf8')) text += String(chunk);
-  return text;
+function isOfType({ headers }: IncomingMessage, type: string): boolean {
+  return headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() === type;
 }
 
 /** What a problem of RFC 9457 says; another answer is not the admin API's. */
