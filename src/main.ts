@@ -149,9 +149,21 @@ function interruption(): AbortSignal {
   return abort.signal;
 }
 
+/** Who reads a command may stop before all is said, as `head` does; then nobody is left to be told. */
+function endWithReader(): void {
+  if (process.argv[2] === 'serve') return;
+  for (const output of [process.stdout, process.stderr]) {
+    output.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      process.exit(128 + constants.signals.SIGPIPE);
+    });
+  }
+}
+
 needNode();
 keepCompiledCode();
 tuneRuntime();
+endWithReader();
 const { runCli } = await import('./cli/program.ts');
 process.exitCode = await runCli(process.argv.slice(2), {
   env: process.env,

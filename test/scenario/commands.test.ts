@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { imagesIn } from '../../src/cli/image-files.ts';
 import { runCli } from '../../src/cli/program.ts';
 import { size } from '../../src/cli/text.ts';
@@ -10,6 +13,8 @@ import { makeImage } from '../kit/images.ts';
 import { startMirror, type TestMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
+
+const mainPath = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 
 const image = makeImage({ seed: 'cli', layers: [50_000] });
 
@@ -249,5 +254,17 @@ describe('commands against a running server', () => {
         assert.ok(out.includes(word), `${shell}: ${word}`);
       }
     }
+  });
+
+  test('a command whose reader has gone ends without a word', async () => {
+    const command = spawn(process.execPath, [mainPath, 'config', 'schema']);
+    command.stdout.destroy();
+    let err = '';
+    command.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));
+
+    const [exitCode] = await once(command, 'close');
+
+    // 128 and the number of SIGPIPE, as of other programs.
+    assert.deepEqual([exitCode, err], [141, '']);
   });
 });
