@@ -110,6 +110,10 @@ export class Scheduler {
       this.#jobs.clear();
       for (const { job, nextMs } of next) {
         const known = before.get(job.name);
+        // What is missed from now on is made up for by the next process.
+        if (known === undefined && job.timetable !== undefined) {
+          this.#track(this.#shelf.noteStart(job.name, now));
+        }
         const isSame = isDeepStrictEqual(known?.job.timetable, job.timetable);
         this.#jobs.set(job.name, { job, nextMs: isSame ? known?.nextMs : nextMs });
       }
