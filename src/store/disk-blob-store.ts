@@ -323,7 +323,9 @@ export class DiskBlobStore implements BlobStore {
     try {
       return await this.#space.reserve(sizeBytes, 0);
     } catch (error) {
-      if (await this.#partials.discardAll()) return this.#reserve(sizeBytes);
+      const { maxBytes } = this.#space.budget;
+      const mayEverFit = maxBytes === 0 || (sizeBytes ?? 0) <= maxBytes;
+      if (mayEverFit && (await this.#partials.discardAll())) return this.#reserve(sizeBytes);
       this.#observe({ kind: 'store-failed', operation: 'reserve', message: messageOf(error) });
       throw error;
     }

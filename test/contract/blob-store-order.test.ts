@@ -193,7 +193,9 @@ describe('a large blob that a crash interrupts', () => {
     const clock = new ManualClock();
     await using it = await openTestStore({ clock, budget: { maxBytes: 30 * mib } });
     await interrupted(it, clock);
-    assert.notEqual(it.store.resumable(blob.digest), undefined);
+    const tooLarge = it.store.ingest(makeBlob('never fits', 1).digest, 31 * mib);
+    await assert.rejects(tooLarge, { code: 'DISK_FAILED' });
+    assert.notEqual(it.store.resumable(blob.digest), undefined, 'not in vain');
 
     await put(it.store, makeBlob('needs the space', 20 * mib));
 
