@@ -11,6 +11,18 @@ import { ChecksumTable } from './verify/checksums.ts';
 import { Quarantine } from './verify/quarantine.ts';
 import { Verifier } from './verify/verifier.ts';
 
+/** All that a store has, with itself; below the folder of the format. */
+const folders = [
+  '',
+  'blobs',
+  'blobs/sha256',
+  'blobs/sha512',
+  'tmp',
+  'tmp-old',
+  'partials',
+  'quarantine',
+];
+
 export interface StorageFolder {
   readonly store: DiskBlobStore;
   readonly verifier: Verifier;
@@ -45,9 +57,7 @@ export async function openStorage(
     for (const below of ['blobs/sha256', 'blobs/sha512']) {
       await parts.disk.makeFolder(path.join(folder, below));
     }
-    const ours = ['', 'blobs', 'blobs/sha256', 'blobs/sha512', 'tmp', 'partials'].map((below) =>
-      path.join(folder, below),
-    );
+    const ours = folders.map((below) => path.join(folder, below));
     for (const below of ours) await refuseLink(below);
     lock = lockFolder(folder);
     await fs.promises.mkdir(old, { recursive: true, mode: 0o700 });

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { rm, symlink } from 'node:fs/promises';
+import { mkdir, readdir, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 import { MirrorError } from '../../src/oci/errors.ts';
 import { systemDisk, type Disk, type DiskFile } from '../../src/store/disk.ts';
 import { makeBlob } from '../kit/images.ts';
+import { temporaryFolder } from '../kit/temporary-folder.ts';
 import { until } from '../kit/wait-for.ts';
 import { ManualClock } from '../unit/manual-clock.ts';
 import {
@@ -275,15 +276,19 @@ describe('a large blob that a crash interrupts', () => {
   });
 });
 
-test('a link in the place of a folder of the store is refused', async () => {
-  await using elsewhere = await openTestStore();
-  await using it = await openTestStore();
-  const storagePath = dirname(it.folder);
-  await rm(join(it.folder, 'partials'), { recursive: true, force: true });
-  await symlink(elsewhere.folder, join(it.folder, 'partials'));
+for (const name of ['tmp', 'tmp-old', 'partials', 'quarantine']) {
+  test(`a link in the place of ${name} is refused, and nothing behind it is touched`, async () => {
+    await using elsewhere = await temporaryFolder();
+    await mkdir(join(elsewhere.path, 'precious'));
+    await using it = await openTestStore();
+    const storagePath = dirname(it.folder);
+    await rm(join(it.folder, name), { recursive: true, force: true });
+    await symlink(elsewhere.path, join(it.folder, name));
 
-  await assert.rejects(openTestStore({ storagePath }), {
-    code: 'DISK_FAILED',
-    message: /partials is a symbolic link/,
+    await assert.rejects(openTestStore({ storagePath }), {
+      code: 'DISK_FAILED',
+      message: new RegExp(`${name} is a symbolic link`),
+    });
+    assert.deepEqual(await readdir(elsewhere.path), ['precious']);
   });
-});
+}
