@@ -367,3 +367,19 @@ test('the hit ratio is of manifests and blobs; what was saved of the quota never
   assert.deepEqual([before.hitRatio, before.quotaRequestsSaved], [0.5, 1]);
   assert.deepEqual([after.hitRatio, after.quotaRequestsSaved], [0.5, 1]);
 });
+
+test('HEAD of a stream of events ends at once, and its connection is there for the next request', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream });
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+
+  const head = await get(`${mirror.adminUrl}/api/v1/events`, { method: 'HEAD', agent });
+  const next = await get(`${mirror.adminUrl}/livez`, {
+    agent,
+    signal: AbortSignal.timeout(5_000),
+  });
+  agent.destroy();
+
+  assert.deepEqual([head.status, head.headers['content-type']], [200, 'text/event-stream']);
+  assert.equal(next.status, 200);
+});

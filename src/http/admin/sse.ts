@@ -32,6 +32,10 @@ export class EventStreams {
       'Cache-Control': 'no-store',
       'X-Accel-Buffering': 'no',
     });
+    if (request.method === 'HEAD') {
+      response.end();
+      return;
+    }
     response.write(': hello\n\n');
     const waiting: string[] = [];
     let dropped = 0;
