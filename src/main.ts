@@ -142,7 +142,7 @@ function nextSignal(): Promise<'SIGTERM' | 'SIGINT'> {
   });
 }
 
-/** Ctrl-C, for commands that watch; the server has its own signals. A second one ends it at once. */
+/** Ctrl-C, for commands; the server has its own signals. A second one ends it at once. */
 function interruption(): AbortSignal {
   const abort = new AbortController();
   if (process.argv[2] !== 'serve') process.once('SIGINT', () => abort.abort());

@@ -42,6 +42,8 @@ export function addServerOptions(command: Command): Command {
 export class AdminClient {
   readonly #url: string;
   readonly #tokenFile: string | undefined;
+  /** Ctrl-C. */
+  readonly #interrupted: AbortSignal | undefined;
 
   constructor(io: CliIo, options: ServerOptions) {
     const url = options.server ?? (io.env['ENTREPOT_SERVER'] || defaultServer);
@@ -49,6 +51,7 @@ export class AdminClient {
       const name = options.server === undefined ? 'ENTREPOT_SERVER' : '--server';
       throw usageFailure(`${name}: «${url}» is not a URL; write for example ${defaultServer}`);
     }
+    this.#interrupted = io.interrupted;
     this.#url = url.replace(/\/$/, '');
     this.#tokenFile = options.tokenFile ?? (io.env['ENTREPOT_TOKEN_FILE'] || undefined);
   }
@@ -100,9 +103,9 @@ export class AdminClient {
     return items;
   }
 
-  /** The data of server-sent events, until the server ends them or the signal does. */
-  async *events<T>(path: string, signal?: AbortSignal): AsyncGenerator<T, void> {
-    const response = await this.#fetch('GET', path, undefined, { type: streamType, signal });
+  /** The data of server-sent events, until the server ends them or Ctrl-C does. */
+  async *events<T>(path: string): AsyncGenerator<T, void> {
+    const response = await this.#fetch('GET', path, undefined, streamType);
     let rest = '';
     try {
       for await (const text of response.setEncoding('utf8')) {
@@ -113,7 +116,7 @@ export class AdminClient {
         }
       }
     } catch (error) {
-      if (signal?.aborted === true) return;
+      if (this.#interrupted?.aborted === true) return;
       throw this.#broken(error);
     }
   }
@@ -146,21 +149,30 @@ export class AdminClient {
   async download(
     path: string,
   ): Promise<{ sizeBytes: number | undefined; body: AsyncIterable<Uint8Array> }> {
-    const response = await this.#fetch('GET', path, undefined, { type: tarType });
+    const response = await this.#fetch('GET', path, undefined, tarType);
     const length = response.headers['content-length'];
-    return { sizeBytes: length === undefined ? undefined : Number(length), body: response };
+    const sizeBytes = length === undefined ? undefined : Number(length);
+    return { sizeBytes, body: this.#bodyOf(response) };
+  }
+
+  async *#bodyOf(response: IncomingMessage): AsyncGenerator<Uint8Array, void> {
+    try {
+      for await (const chunk of response) yield chunk as Uint8Array;
+    } catch (error) {
+      throw this.#interrupted?.aborted === true ? stopped() : error;
+    }
   }
 
   async #fetch(
     method: string,
     path: string,
     body?: unknown,
-    { type = jsonType, signal }: { type?: string; signal?: AbortSignal | undefined } = {},
+    type: string = jsonType,
   ): Promise<IncomingMessage> {
     let response: IncomingMessage;
     try {
       const sent = body === undefined ? undefined : jsonType;
-      const { outgoing, answered } = await this.#open(method, path, sent, signal);
+      const { outgoing, answered } = await this.#open(method, path, sent);
       outgoing.end(body === undefined ? undefined : JSON.stringify(body));
       response = await answered;
     } catch (error) {
@@ -178,7 +190,6 @@ export class AdminClient {
     method: string,
     path: string,
     type: string | undefined,
-    signal?: AbortSignal,
   ): Promise<{ outgoing: ClientRequest; answered: Promise<IncomingMessage> }> {
     const headers = await this.#headers();
     if (type !== undefined) headers['content-type'] = type;
@@ -186,6 +197,7 @@ export class AdminClient {
     const name = url.protocol === 'https:' ? 'node:https' : 'node:http';
     const { request } = require(name) as Pick<typeof Http, 'request'>;
     const { promise: answered, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+    const signal = this.#interrupted;
     const options = { method, headers, ...(signal === undefined ? {} : { signal }) };
     const outgoing = request(url, options, resolve).on('error', reject);
     // Who sends may fail first, and say so.
@@ -212,12 +224,14 @@ export class AdminClient {
   }
 
   #broken(error: unknown): CliFailure {
+    if (this.#interrupted?.aborted === true) return stopped();
     return new CliFailure(
       `the connection to the server at ${this.#url} broke (${(error as Error).message}); what it does goes on without us`,
     );
   }
 
   #unreachable(error: unknown): CliFailure {
+    if (this.#interrupted?.aborted === true) return stopped();
     const { cause, code } = error as { code?: string; cause?: { code?: string; message?: string } };
     const why = cause?.code ?? cause?.message ?? code ?? (error as Error).message;
     return new CliFailure(
@@ -238,6 +252,10 @@ export class AdminClient {
         : `the server at ${this.#url} does not take this token: look at ${this.#tokenFile}, and at admin.token of the server`,
     );
   }
+}
+
+function stopped(): CliFailure {
+  return new CliFailure('stopped; what the server has begun it goes on with');
 }
 
 function isOfType({ headers }: IncomingMessage, type: string): boolean {

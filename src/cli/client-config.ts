@@ -69,7 +69,7 @@ async function configOf(
   } catch (error) {
     const isMeant = options.server !== undefined;
     const isOurs = error instanceof CliFailure && error.exitCode !== exitCodes.usage;
-    if (isMeant || !isOurs) throw error;
+    if (isMeant || !isOurs || io.interrupted?.aborted === true) throw error;
     const url = mirror ?? new URL(mirrorDefault);
     const guessed =
       mirror === undefined ? `${mirrorDefault} and the usual upstreams` : 'the usual upstreams';

@@ -18,14 +18,14 @@ export async function followRun(
   json: boolean,
 ): Promise<number> {
   if (json) {
-    const run = await followToEnd(client, io, id);
+    const run = await followToEnd(client, id);
     io.stdout.write(`${JSON.stringify(run, undefined, 2)}\n`);
     return exitCodeOf(run);
   }
   const isTerminal = io.stdout.isTTY === true;
   let toldMs = -Infinity;
   let toldLines = 0;
-  const last = await followToEnd(client, io, id, (run) => {
+  const last = await followToEnd(client, id, (run) => {
     if (isTerminal) {
       io.stdout.write(`\r${barOf(run, widthOf(io.stdout))}\u001B[K`);
       return;
@@ -47,12 +47,11 @@ export async function followRun(
  */
 export async function followToEnd(
   client: AdminClient,
-  io: CliIo,
   id: string,
   tell: (run: RunWithLog) => void = () => {},
 ): Promise<RunWithLog> {
   let last: RunWithLog | undefined;
-  for await (const run of client.events<RunWithLog>(`/api/v1/runs/${id}/events`, io.interrupted)) {
+  for await (const run of client.events<RunWithLog>(`/api/v1/runs/${id}/events`)) {
     last = run;
     tell(run);
   }

@@ -41,7 +41,7 @@ export function addSync(program: Command, io: CliIo, finish: Finish): void {
       const path = `/api/v1/sync/${encodeURIComponent(name)}?dryRun=${options.dryRun === true}`;
       const { id } = await client.ask<Run>('POST', path);
       if (rule === undefined && options.json === true) {
-        const run = await followToEnd(client, io, id);
+        const run = await followToEnd(client, id);
         runs.push(run);
         exitCode = Math.max(exitCode, exitCodeOf(run));
       } else exitCode = Math.max(exitCode, await followRun(client, io, id, options.json === true));

@@ -17,7 +17,11 @@ export async function watch(
   try {
     for (let isOver = false; !isOver; isOver = interrupted?.aborted === true) {
       const rows = stdout.rows ?? 24;
-      const lines = await draw(rows);
+      const lines = await draw(rows).catch((error: unknown) => {
+        if (interrupted?.aborted === true) return undefined;
+        throw error;
+      });
+      if (lines === undefined) return;
       if (isTerminal) {
         const shown = lines.slice(0, rows - 1).map((line) => `${line}\u001B[K\r\n`);
         stdout.write(`\u001B[H${shown.join('')}\u001B[J`);

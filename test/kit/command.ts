@@ -7,8 +7,17 @@ export interface CommandResult {
 }
 
 /** One command line in this process, as `entrepot` would run it. */
-export async function runCommand(
+export function runCommand(
   env: Readonly<Record<string, string>>,
+  ...argv: string[]
+): Promise<CommandResult> {
+  return runInterrupted(env, undefined, ...argv);
+}
+
+/** The same, until Ctrl-C. */
+export async function runInterrupted(
+  env: Readonly<Record<string, string>>,
+  interrupted: AbortSignal | undefined,
   ...argv: string[]
 ): Promise<CommandResult> {
   let out = '';
@@ -18,6 +27,7 @@ export async function runCommand(
     stdout: { write: (text) => (out += text) },
     stderr: { write: (text) => (err += text) },
     serve: () => Promise.resolve(0),
+    ...(interrupted === undefined ? {} : { interrupted }),
   });
   return { exitCode, out, err };
 }

@@ -5,7 +5,7 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { runCommand } from '../kit/command.ts';
+import { runCommand, runInterrupted } from '../kit/command.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
 
 /** What else may listen where somebody thinks the mirror to be. */
@@ -49,4 +49,37 @@ test('an answer that breaks off is told in one line', async () => {
 
   assert.equal(exitCode, 1);
   assert.match(err, /^entrepot: the connection to the server at http:.* broke .*\n$/);
+});
+
+test('Ctrl-C ends a command that waits for an answer, or for the rest of one', async () => {
+  await using folder = await temporaryFolder();
+  const asked: string[] = [];
+  let reached = (): void => {};
+  await using server = await startServer((request, response) => {
+    asked.push(request.url ?? '');
+    if (request.url?.startsWith('/api/v1/export') === true) {
+      response.writeHead(200, { 'content-type': 'application/x-tar', 'content-length': 100 });
+      response.write('the beginning');
+    }
+    reached();
+  });
+  const file = join(folder.path, 'images.tar');
+
+  for (const argv of [['stats'], ['stats', '--watch'], ['gc'], ['export', 'app:1', '-o', file]]) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    reached = resolve;
+    const pressed = new AbortController();
+    const running = runInterrupted({}, pressed.signal, ...argv, '--server', server.url);
+    await promise;
+    pressed.abort();
+    const { exitCode, err } = await running;
+
+    assert.deepEqual(
+      [exitCode, err],
+      [1, 'entrepot: stopped; what the server has begun it goes on with\n'],
+      argv.join(' '),
+    );
+  }
+  assert.equal(asked.length, 4);
+  assert.deepEqual(await readdir(folder.path), []);
 });
