@@ -276,7 +276,10 @@ export class DiskBlobStore implements BlobStore {
   async #openBlob(digest: Digest): Promise<OpenBlob | undefined> {
     try {
       const blob = await this.#open.open(digest, pathOfBlob(this.#folder, digest));
-      if (blob !== undefined) this.#residents.add(digest, blob.sizeBytes, blob.occupiedBytes);
+      // It may have been removed since.
+      if (blob !== undefined && this.#open.find(digest) === blob) {
+        this.#residents.add(digest, blob.sizeBytes, blob.occupiedBytes);
+      }
       return blob;
     } catch (error) {
       // A disk that cannot be read is a miss: the content still comes from upstream.

@@ -18,6 +18,8 @@ export class OpenBlobs {
   readonly #kept: LRUCache<Digest, OpenBlob>;
   /** There is no place for them any more, but somebody has them still. */
   readonly #lent = new Map<Digest, OpenBlob>();
+  /** What is being opened; what has gone from its place since is opened anew. */
+  readonly #opening = new Set<{ readonly digest: Digest; isStale: boolean }>();
   #closing: Promise<boolean> | undefined;
 
   /** @param filesMax that stay open for the next reader */
@@ -48,26 +50,12 @@ export class OpenBlobs {
    */
   async open(digest: Digest, path: string): Promise<OpenBlob | undefined> {
     await this.#verifier.settled(digest);
-    const file = await this.openFile(path, 'r');
-    let isKept = false;
+    const opening = { digest, isStale: false };
+    this.#opening.add(opening);
     try {
-      const { sizeBytes, allocatedBytes, isFile } = await file.stat();
-      if (!isFile) throw new Error(`${digest} is not a plain file`);
-      const open = new OpenFile(file, this.#cache);
-      if (!(await this.#verifier.inspect(digest, sizeBytes, open))) return undefined;
-      const raced = this.find(digest);
-      const blob = raced ?? {
-        sizeBytes,
-        occupiedBytes: occupiedBytesOf(sizeBytes, allocatedBytes),
-        open,
-      };
-      blob.open.hold();
-      isKept = raced === undefined;
-      if (isKept) this.keep(digest, blob);
-      return blob;
+      return await this.#open(opening, path);
     } finally {
-      // It was only read: whatever the close says, the descriptor is gone.
-      if (!isKept) await file.close().catch(() => {});
+      this.#opening.delete(opening);
     }
   }
 
@@ -97,12 +85,42 @@ export class OpenBlobs {
 
   /** Its file is not what is stored any more; those who have it go on. */
   forget(digest: Digest): void {
+    for (const opening of this.#opening) opening.isStale ||= opening.digest === digest;
     this.#kept.delete(digest);
     this.#lent.delete(digest);
   }
 
   close(): void {
     this.#kept.clear();
+  }
+
+  async #open(
+    opening: { readonly digest: Digest; readonly isStale: boolean },
+    path: string,
+  ): Promise<OpenBlob | undefined> {
+    const { digest } = opening;
+    const file = await this.openFile(path, 'r');
+    let isKept = false;
+    try {
+      const { sizeBytes, allocatedBytes, isFile } = await file.stat();
+      if (!isFile) throw new Error(`${digest} is not a plain file`);
+      const open = new OpenFile(file, this.#cache);
+      if (!(await this.#verifier.inspect(digest, sizeBytes, open))) return undefined;
+      if (opening.isStale) return await this.open(digest, path);
+      const raced = this.find(digest);
+      const blob = raced ?? {
+        sizeBytes,
+        occupiedBytes: occupiedBytesOf(sizeBytes, allocatedBytes),
+        open,
+      };
+      blob.open.hold();
+      isKept = raced === undefined;
+      if (isKept) this.keep(digest, blob);
+      return blob;
+    } finally {
+      // It was only read: whatever the close says, the descriptor is gone.
+      if (!isKept) await file.close().catch(() => {});
+    }
   }
 
   /** Whether there was one. */

@@ -30,6 +30,33 @@ describe('a blob that is removed', () => {
     assert.equal(it.store.usedBytes, 0);
   });
 
+  test('is not found by who was just opening it, and not counted', async () => {
+    const opened = Promise.withResolvers<void>();
+    const removed = Promise.withResolvers<void>();
+    const disk: Disk = {
+      ...systemDisk,
+      open: async (path, flags) => {
+        const file = await systemDisk.open(path, flags);
+        if (flags !== 'r') return file;
+        opened.resolve();
+        await removed.promise;
+        return file;
+      },
+    };
+    await using it = await openTestStore({ disk });
+    const blob = makeBlob('opened late', 10 * kib);
+    await put(it.store, blob);
+    await it.restart();
+
+    const finding = it.store.find(blob.digest);
+    await opened.promise;
+    await it.store.remove(blob.digest);
+    removed.resolve();
+
+    assert.equal(await finding, undefined);
+    assert.deepEqual([it.store.openFiles, it.store.usedBytes], [0, 0]);
+  });
+
   test('stays readable for those who have it open', async () => {
     await using it = await openTestStore({ cacheBytes: 0 });
     const blob = makeBlob('open', 300 * kib);
