@@ -103,6 +103,8 @@ export class Cooldown {
   ): { readonly scope: LimitedScope; readonly pauseSeconds: number } {
     const scope = scopeOf[kind];
     const now = this.#clock.monotonicMs();
+    // Of the wider scope, which it may have probed as well, a 429 of this one says nothing.
+    this.abandoned(kind);
     const before = this.#pauses.get(scope);
     // Requests that were on their way together each bring a 429: it is one, and the longest pause counts.
     const isRunning = before !== undefined && before.untilMs > now;

@@ -116,6 +116,35 @@ test('after the pause that upstream asked for one request probes, and all goes o
   assert.equal(after.digest, image.manifest.digest);
 });
 
+test('a limit of pulls that follows one of all is over with its pause, too', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startFilledMirror(upstream);
+  upstream.add('library/other', image, '1');
+  const known = `${mirror.url}/v2/library/app/manifests/1`;
+  const other = `${mirror.url}/v2/library/other/manifests/1`;
+  const briefly = { status: 429, headers: { 'retry-after': '1' } };
+  upstream.script(
+    { when: { method: 'HEAD' }, times: 1, do: briefly },
+    { when: { method: 'GET' }, times: 1, do: briefly },
+  );
+
+  await get(known);
+  await until('the second limit', async () => {
+    await get(other);
+    return mirror.observedOf('upstream-limited').length === 2;
+  });
+  const after = await until('the end of both', async () => {
+    const answer = await get(other);
+    return answer.status === 200 ? answer : undefined;
+  });
+
+  assert.deepEqual(
+    mirror.observedOf('upstream-limited').map(({ scope }) => scope),
+    ['all', 'pulls'],
+  );
+  assert.equal(after.digest, image.manifest.digest);
+});
+
 test('one URL of two that limits us is left alone, and the other is asked', async () => {
   await using limiting = await startScriptedRegistry({ rules: [{ do: limited }] });
   await using upstream = await startScriptedRegistry();

@@ -93,6 +93,19 @@ describe('the cool-down after a 429', () => {
     assert.deepEqual(afterAnswer, []);
   });
 
+  test('of all is probed again when the probe was held up by a limit of its own kind', () => {
+    const { clock, cooldown } = started();
+    cooldown.limited('check', 60);
+    clock.advance(60_000);
+
+    cooldown.begin('pull', 'me');
+    cooldown.limited('pull', 30);
+
+    assert.deepEqual(heldUp(cooldown), ['pull']);
+    clock.advance(30_000);
+    assert.deepEqual(heldUp(cooldown), []);
+  });
+
   test('is not ended by the answer to a request that was on its way before', () => {
     const { cooldown } = started();
     cooldown.begin('check', 'me');
