@@ -4,6 +4,7 @@ import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { Breaker } from './breaker.ts';
 import { Cooldown } from './cooldown.ts';
 import type { Answer } from './exchange.ts';
+import { discard } from './read-body.ts';
 import { retryAfterSeconds } from './retry-after.ts';
 
 /** Hosts that are remembered, some hundred bytes each; the one that was met first goes first. */
@@ -11,9 +12,6 @@ const hostsMax = 100;
 
 /** A failure that takes longer makes clients wait: the host is left alone at once. */
 const quickFailureMs = 1_000;
-
-/** What is read away of an error, so that its connection can be used again. */
-const errorBytesMax = 64 * 1024;
 
 interface Host {
   readonly breaker: Breaker;
@@ -72,7 +70,7 @@ export class Elsewhere {
       cooldown.answered('blob');
       return answer;
     }
-    answer.body.dump({ limit: errorBytesMax }).catch(() => {});
+    discard(answer.body);
     const asked = retryAfterSeconds(answer.headers, this.#clock);
     const { scope, pauseSeconds } = cooldown.limited('blob', asked);
     const { host } = url;

@@ -4,8 +4,9 @@ import type { Observe } from '../base/events.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { accountKey } from './account.ts';
 import type { Cooldown, LimitedKind, LimitPause } from './cooldown.ts';
-import { discard, type Answer } from './exchange.ts';
+import type { Answer } from './exchange.ts';
 import type { Failure, Health, Subject } from './health.ts';
+import { discard } from './read-body.ts';
 import { isErrorPage } from './refusal.ts';
 import type { Credentials, TokenSource } from './tokens.ts';
 

@@ -15,7 +15,7 @@ import {
   type Trust,
 } from './network/destinations.ts';
 import type { QuotaLedger } from './quota.ts';
-import { readAtMost } from './read-body.ts';
+import { discard, readAtMost } from './read-body.ts';
 import { isPage } from './refusal.ts';
 import { retryAfterSeconds } from './retry-after.ts';
 import type { FetchToken } from './tokens.ts';
@@ -303,9 +303,4 @@ export class Exchange {
       `upstream ${this.#options.registry} is refused: ${what}`,
     );
   }
-}
-
-/** Ends a body that nobody will read: a small rest is read away so that the connection can be used again. */
-export function discard(body: Dispatcher.ResponseData['body']): void {
-  body.dump({ limit: 64 * 1024 }).catch(() => {});
 }

@@ -1,8 +1,22 @@
 import type { Readable } from 'node:stream';
+import type { Dispatcher } from 'undici';
 import { MirrorError } from '../oci/errors.ts';
 
 /** What is small has come by then; a drip without end would hold a connection, and whoever waits. */
 const durationMsMax = 60_000;
+
+/** What is read of a body that nobody wants, and for how long: a new connection costs about as much. */
+const discardedBytesMax = 64 * 1024;
+const discardedMsMax = 2_000;
+
+/**
+ * Ends a body that nobody will read: a small rest is read away, so that the connection can be used
+ * again. It holds a place among the requests until it is over.
+ */
+export function discard(body: Dispatcher.ResponseData['body']): void {
+  const signal = AbortSignal.timeout(discardedMsMax);
+  body.dump({ limit: discardedBytesMax, signal }).catch(() => {});
+}
 
 /**
  * A whole body in memory.

@@ -18,10 +18,10 @@ import {
   lacksReferrers,
   tagsOf,
 } from './quirks.ts';
-import { readAtMost } from './read-body.ts';
+import { discard, readAtMost } from './read-body.ts';
 import { refusalOf } from './refusal.ts';
 import type { EndpointAnswer } from './endpoints.ts';
-import { discard, type Answer, type Ask } from './exchange.ts';
+import type { Answer, Ask } from './exchange.ts';
 import type { Transport } from './transport.ts';
 import type {
   Arrived,

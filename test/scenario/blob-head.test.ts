@@ -100,3 +100,25 @@ test('HEAD of a layer that a cached manifest names and upstream lacks is 404, as
     [200, String(layer.bytes.length)],
   );
 });
+
+test('refusals that do not come to their end hold no connection for long', async () => {
+  const { promise: never } = Promise.withResolvers<void>();
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { maxConnections: 4 } });
+  upstream.addBlob('library/app', blob);
+  const refused = [1, 2, 3].map((seed) => makeBlob(`refused ${seed}`, 5));
+  const stall = { afterBytes: 5, until: never };
+  upstream.script(
+    ...refused.map(({ digest: reference }) => ({
+      when: { kind: 'blob' as const, reference },
+      do: { status: 403, stall },
+    })),
+  );
+  for (const { digest } of refused) {
+    await get(`${mirror.url}/v2/library/app/blobs/${digest}`, { method: 'HEAD' });
+  }
+
+  const whole = await get(mirror.url + path);
+
+  assert.equal(whole.digest, blob.digest);
+});

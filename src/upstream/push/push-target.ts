@@ -3,7 +3,8 @@ import type { ByteRange } from '../../base/intervals.ts';
 import { findDigest, type Digest } from '../../oci/digest.ts';
 import { MirrorError } from '../../oci/errors.ts';
 import { manifestAccept } from '../../oci/manifest.ts';
-import { discard, type Answer, type Ask } from '../exchange.ts';
+import type { Answer, Ask } from '../exchange.ts';
+import { discard } from '../read-body.ts';
 import type { Transport } from '../transport.ts';
 import type { Wait } from '../upstream.ts';
 
