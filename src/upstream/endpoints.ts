@@ -85,6 +85,24 @@ export class Endpoints {
     credentials: Credentials | undefined,
     ask: (endpoint: Endpoint) => Promise<Answer>,
   ): Promise<EndpointAnswer> {
+    // What a refusal says is read by whoever gets it: its body stays until it is known which one stands.
+    const refusals: EndpointAnswer[] = [];
+    let answer: EndpointAnswer | undefined;
+    try {
+      answer = await this.#firstOf(question, credentials, ask, refusals);
+      return answer;
+    } finally {
+      for (const refusal of refusals) if (refusal !== answer) discard(refusal.body);
+    }
+  }
+
+  /** @param refusals is given those that there were, the one that is answered included */
+  async #firstOf(
+    question: Question,
+    credentials: Credentials | undefined,
+    ask: (endpoint: Endpoint) => Promise<Answer>,
+    refusals: EndpointAnswer[],
+  ): Promise<EndpointAnswer> {
     const { kind } = question;
     const account = accountKey(credentials);
     let refusal: EndpointAnswer | MirrorError | undefined;
@@ -116,7 +134,7 @@ export class Endpoints {
         cooldown.answered(kind);
         this.#succeeded(endpoint, question);
         if (!isRefusal(answer) || this.#all.length === 1) return answer;
-        discard(answer.body);
+        refusals.push(answer);
         if (answer.status === 404 && isErrorPage(answer)) {
           failure = new MirrorError(
             'UPSTREAM_UNAVAILABLE',

@@ -184,29 +184,27 @@ export class Transport {
     const first = await endpoint.tokens.authorizationFor(scope, wait.signal);
     const answer = await this.#exchange.follow(endpoint.url, ask, first, wait);
     if (answer.url.origin !== endpoint.url.origin) return answer;
-    if (answer.status === 403) return this.#askAnew(endpoint, ask, answer, first, wait);
-    if (answer.status !== 401) return answer;
-    const challenges = headerLines(answer.headers['www-authenticate']);
-    discard(answer.body);
-    const second = await endpoint.tokens.authorizationAfter(challenges, scope, first, wait.signal);
+    const second = await this.#authorizationAfter(endpoint, answer, scope, first, wait.signal);
     // It is refused then, or it was a HEAD of a registry that only wants GETs: its client knows.
     if (second === undefined) return answer;
     return this.#exchange.follow(endpoint.url, ask, second, wait);
   }
 
-  /** A 403 may be the token's: its rights were those of the time when it was issued. */
-  async #askAnew(
-    endpoint: Endpoint,
-    ask: AskAs,
-    denied: Answer,
+  /** What to send in place of what was refused; undefined when the answer stands. */
+  async #authorizationAfter(
+    { tokens }: Endpoint,
+    { status, headers, body }: Answer,
+    scope: string,
     refused: string | undefined,
-    wait: Wait,
-  ): Promise<Answer> {
-    const scope = scopeOf(ask);
-    const authorization = await endpoint.tokens.authorizationAnew(scope, refused, wait.signal);
-    if (authorization === undefined) return denied;
-    discard(denied.body);
-    return this.#exchange.follow(endpoint.url, ask, authorization, wait);
+    signal: AbortSignal | undefined,
+  ): Promise<string | undefined> {
+    const challenges = headerLines(headers['www-authenticate']);
+    // Without a challenge only the body says whether a registry has refused it.
+    if (status !== 403 && (status !== 401 || challenges.length === 0)) return undefined;
+    discard(body);
+    if (status === 401) return tokens.authorizationAfter(challenges, scope, refused, signal);
+    // It may be the token's: its rights were those of the time when it was issued.
+    return tokens.authorizationAnew(scope, refused, signal);
   }
 }
 

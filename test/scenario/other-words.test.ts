@@ -106,6 +106,21 @@ for (const [name, fault] of own) {
 
     assert.equal(upstream.count(), 2);
   });
+
+  test(`two URLs that say 404 with ${name} are believed, for a GET and a blob`, async () => {
+    await using one = await startScriptedRegistry({ rules: [{ do: fault }] });
+    await using two = await startScriptedRegistry({ rules: [{ do: fault }] });
+    const settings = { urls: [one.url, two.url] };
+    await using mirror = await startMirror({ upstream: one, settings });
+    const url = `${mirror.url}/v2/library/app`;
+
+    for (let times = 0; times < 3; times += 1) {
+      assert.equal((await get(`${url}/manifests/none`)).status, 404);
+      assert.equal((await get(`${url}/blobs/${makeBlob('none', 5).digest}`)).status, 404);
+    }
+
+    assert.deepEqual([one.count(), two.count()], [2, 2]);
+  });
 }
 
 const headsOfRegistries: [name: string, fault: Fault][] = [
@@ -129,6 +144,18 @@ for (const [name, fault] of headsOfRegistries) {
     assert.equal(upstream.count(), 1);
   });
 }
+
+test('what one URL refuses without a challenge, as registries do, and the other lacks, is denied', async () => {
+  const denied = answering(401, 'application/json', '{"errors":[{"code":"UNAUTHORIZED"}]}');
+  await using refusing = await startScriptedRegistry({ rules: [{ do: denied }] });
+  await using other = await startScriptedRegistry();
+  const settings = { urls: [refusing.url, other.url] };
+  await using mirror = await startMirror({ upstream: refusing, settings });
+
+  const answer = await get(`${mirror.url}/v2/library/app/manifests/1`);
+
+  assert.equal(answer.status, 403);
+});
 
 test('a web page with 404 costs a HEAD no GET', async () => {
   await using upstream = await startScriptedRegistry({
