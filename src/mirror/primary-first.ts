@@ -48,7 +48,7 @@ export class PrimaryFirst implements Upstream {
   }
 
   fetchManifest(name: string, reference: Reference, wait: Wait): Promise<FetchedManifest> {
-    const key = referenceText(reference);
+    const key = `${name}:${referenceText(reference)}`;
     return this.#fetch(key, (upstream) => upstream.fetchManifest(name, reference, wait), wait);
   }
 

@@ -362,4 +362,25 @@ describe('an upstream of two URLs, the first of which sends wrong bytes', () => 
     assert.equal(right.digest, image.layers[0]!.digest);
     assert.ok(upstream.count({ kind: 'blob' }) > 0, 'upstream is asked first for it');
   });
+
+  test('or a primary, is asked as before for the same tag of other repositories', async () => {
+    await using primary = await startScriptedRegistry({
+      rules: [{ when: { kind: 'manifest', repository: 'library/app' }, ...flip }],
+    });
+    await using upstream = await startScriptedRegistry();
+    for (const name of ['library/app', 'library/other']) {
+      for (const registry of [primary, upstream]) registry.add(name, image, 'latest');
+    }
+    await using mirror = await startMirror({
+      upstream,
+      settings: { readAhead: false },
+      config: { site: { name: 'here', primary: { url: primary.url }, sync: [] } },
+    });
+
+    await get(`${mirror.url}/v2/library/app/manifests/latest`);
+    const { digest } = await get(`${mirror.url}/v2/library/other/manifests/latest`);
+
+    assert.equal(digest, image.manifest.digest);
+    assert.equal(upstream.count({ repository: 'library/other' }), 0);
+  });
 });
