@@ -1,8 +1,10 @@
 import type { Digest } from '../../oci/digest.ts';
-import { MirrorError } from '../../oci/errors.ts';
+import { isMirrorError, MirrorError } from '../../oci/errors.ts';
 import type { Repository } from '../../oci/reference.ts';
 import type { PrimaryAdmin } from '../../upstream/primary/admin.ts';
+import { isCertain } from '../../upstream/refusal.ts';
 import type { Listed, Upstream } from '../../upstream/upstream.ts';
+import { digestOf } from '../manifest-shelf.ts';
 import type { SourceTag, SyncSource } from './sync.ts';
 
 /** Another Entrepot: its admin API tells what it has, without a question to any registry. */
@@ -19,7 +21,7 @@ export function entrepotSource(admin: PrimaryAdmin): SyncSource {
 
 /**
  * Any registry (Harbor, distribution, zot): repositories are its catalog, or those that a rule names in
- * full; a HEAD for each tag tells whether it moved.
+ * full; a HEAD for each tag tells whether it moved, or a GET where HEAD does not say.
  * @param upstreamOf the primary as the place of that registry's content
  */
 export function registrySource(parts: {
@@ -56,7 +58,7 @@ export function registrySource(parts: {
         );
       }
       for (const tag of items) {
-        const digest = await digestOf(upstream, name, tag, wait);
+        const digest = await findNamed(upstream, name, tag, wait);
         if (digest !== undefined) found.push({ tag, digest });
       }
       return found;
@@ -68,13 +70,23 @@ function incomplete(list: string, missing: string): string {
   return `${list} is incomplete: ${missing}`;
 }
 
-async function digestOf(
+/** What a tag names; undefined when it is listed, and not there. */
+async function findNamed(
   upstream: Upstream,
   name: string,
   tag: string,
   wait: Parameters<Upstream['resolve']>[2],
 ): Promise<Digest | undefined> {
-  return (await upstream.resolve(name, { tag }, wait)).digest;
+  try {
+    const { digest } = await upstream.resolve(name, { tag }, wait);
+    if (digest !== undefined) return digest;
+    // Some refuse HEAD, or leave the digest out.
+    const fetched = await upstream.fetchManifest(name, { tag }, wait);
+    return digestOf(fetched.bytes, fetched.digest);
+  } catch (error) {
+    if (isMirrorError(error, 'MANIFEST_UNKNOWN') && isCertain(error)) return undefined;
+    throw error;
+  }
 }
 
 function split(text: string): Repository {
