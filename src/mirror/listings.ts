@@ -209,7 +209,8 @@ export class Listings {
     isWorthKeeping: IsWorthKeeping,
   ): Promise<ListAnswer<unknown>> {
     // With a list at hand nobody is made to wait long for a better one.
-    const wait = last === undefined ? {} : { headersTimeoutMs: from.revalidateTimeoutMs };
+    const headersTimeoutMs = last === undefined ? undefined : from.revalidateTimeoutMs;
+    const wait = { headersTimeoutMs, isAnew: from.isAskedAnew };
     try {
       const listed = await ask(wait);
       const sinceMs = this.#clock.wallMs();

@@ -190,7 +190,8 @@ export class Manifests {
     return this.#fetching.share(`${repositoryKey(repository)}@${digest}`, async () => {
       // Here under another repository: a free HEAD tells whether this one has it too.
       if (await this.#store.has(digest)) {
-        const resolved = await from.upstream.resolve(repository.name, { digest }, {});
+        const wait = { isAnew: from.isAskedAnew };
+        const resolved = await from.upstream.resolve(repository.name, { digest }, wait);
         const held =
           resolved.sizeBytes === undefined
             ? undefined
@@ -251,7 +252,8 @@ export class Manifests {
     from: MirroredUpstream,
     signal: AbortSignal,
   ): Promise<ManifestAnswer> {
-    const resolved = await from.upstream.resolve(repository.name, { tag }, { signal });
+    const wait = { signal, isAnew: from.isAskedAnew };
+    const resolved = await from.upstream.resolve(repository.name, { tag }, wait);
     const { digest, rejected } = known.record;
     if (resolved.digest === digest || (rejected !== undefined && resolved.digest === rejected)) {
       await this.#tags.seen(repository, tag, descriptorOf(known.record));
@@ -318,8 +320,9 @@ export class Manifests {
     reference: Reference,
     from: MirroredUpstream,
   ): Promise<HeldManifest> {
+    const wait = { isAnew: from.isAskedAnew };
     for (let times = 1; ; times += 1) {
-      const fetched = await from.upstream.fetchManifest(repository.name, reference, {});
+      const fetched = await from.upstream.fetchManifest(repository.name, reference, wait);
       try {
         return await this.#take(repository, fetched, reference.digest, from);
       } catch (error) {

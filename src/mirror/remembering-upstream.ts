@@ -155,7 +155,8 @@ export class RememberingUpstream implements Upstream {
     return (await this.#links.find({ registry: this.registry, name }, digest)) !== undefined;
   }
 
-  async #holds({ account, untilMs }: Refusal, { priority }: Wait): Promise<boolean> {
+  async #holds({ account, untilMs }: Refusal, { priority, isAnew }: Wait): Promise<boolean> {
+    if (isAnew === true) return false;
     const who = priority?.() ?? 'client';
     if (who === 'prewarm' || who === 'sync' || this.#clock.monotonicMs() >= untilMs) return false;
     return account === (await this.#accountNow());

@@ -75,6 +75,8 @@ export interface Wait {
   readonly priority?: (() => Priority) | undefined;
   /** For the answer's headers; else the upstream's own setting. */
   readonly headersTimeoutMs?: number | undefined;
+  /** That it was not there a moment ago does not count. */
+  readonly isAnew?: boolean | undefined;
 }
 
 export interface FetchedManifest {

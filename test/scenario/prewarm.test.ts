@@ -51,6 +51,23 @@ test('images that somebody names are fetched whole; the second time nothing is',
   }
 });
 
+test('what upstream did not have when a client asked is fetched as soon as it is there', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { negativeTtl: '1h' } });
+  const url = `${mirror.url}/v2/library/app`;
+  await get(`${url}/manifests/1`);
+  await get(`${url}/tags/list`);
+  upstream.add('library/app', image, '1');
+
+  const named = await prewarm(mirror, { images: ['app:1'] });
+  const selected = await prewarm(mirror, { images: ['app:*'] });
+  const answer = await get(`${url}/manifests/1`);
+
+  assert.deepEqual([named.state, selected.state], ['succeeded', 'succeeded']);
+  assert.equal(selected.progress['imagesDone'], 1);
+  assert.equal(answer.digest, image.manifest.digest);
+});
+
 test('a rule on a timetable brings the tags that it selects, and no others', async () => {
   await using upstream = await startScriptedRegistry();
   const images = addTags(upstream, ['1.0', '1.1', '2.0', 'latest']);

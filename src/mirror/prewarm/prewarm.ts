@@ -255,14 +255,14 @@ export class Prewarm {
   }
 
   /**
-   * The upstream as this rule uses it: tags are asked for anew, nothing beyond what is wanted is read
-   * ahead, and it has a rate of its own.
+   * The upstream as this rule uses it: tags, and what was not there, are asked for anew, nothing beyond
+   * what is wanted is read ahead, and it has a rate of its own.
    */
   #sourceOf(repository: Repository, { bandwidth }: PrewarmRule): MirroredUpstream {
     const from = this.#parts.upstreamOf(repository);
     const { fill } = from;
     const tags = { ...from.tags, tagTtlMs: 0 };
-    const source = { ...from, tags, readAhead: false };
+    const source = { ...from, tags, readAhead: false, isAskedAnew: true };
     if (bandwidth === undefined) return source;
     return {
       ...source,
