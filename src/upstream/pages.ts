@@ -1,4 +1,6 @@
 import { isMirrorError } from '../oci/errors.ts';
+import { askAndRead } from './ask-and-read.ts';
+import type { EndpointAnswer } from './endpoints.ts';
 import type { Answer, Ask } from './exchange.ts';
 import { nextPage } from './link.ts';
 
@@ -8,7 +10,7 @@ export const pagesMax = 1_000;
 /** A list that comes in pages, and what becomes of each. */
 export interface PagedList {
   readonly first: Ask;
-  readonly send: (ask: Ask) => Promise<Answer>;
+  readonly send: (ask: Ask) => Promise<EndpointAnswer>;
   /** Whether an address is the registry's own. */
   readonly isOwn: (url: URL) => boolean;
   /**
@@ -31,8 +33,7 @@ export async function readPages(list: PagedList): Promise<string | undefined> {
     let answer: Answer;
     let taken: number | { readonly missing: string };
     try {
-      answer = await list.send(ask);
-      taken = await list.take(answer);
+      ({ answer, taken } = await readPage(list, ask));
     } catch (error) {
       if (page === 1 || !list.endsAt(error) || !isMirrorError(error)) throw error;
       return `page ${page} of it cannot be had: ${error.message}`;
@@ -47,6 +48,16 @@ export async function readPages(list: PagedList): Promise<string | undefined> {
     ask = askFor(list, answer, next.query);
   }
   return `it has more than ${pagesMax} pages`;
+}
+
+function readPage(
+  { send, take }: PagedList,
+  ask: Ask,
+): Promise<{ answer: Answer; taken: Awaited<ReturnType<PagedList['take']>> }> {
+  return askAndRead(
+    () => send(ask),
+    async (answer) => ({ answer, taken: await take(answer) }),
+  );
 }
 
 /** The next page is where this one was: at another host without the redirect, which may drop the query. */

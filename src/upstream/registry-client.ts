@@ -3,6 +3,7 @@ import { isOfNothing, type Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError, type ErrorCode } from '../oci/errors.ts';
 import { manifestAccept, manifestSizeBytesMax, mediaTypes } from '../oci/manifest.ts';
 import { referenceText, type Reference } from '../oci/reference.ts';
+import { askAndRead } from './ask-and-read.ts';
 import { parseContentRange } from './content-range.ts';
 import type { LimitPause } from './cooldown.ts';
 import { readPages } from './pages.ts';
@@ -74,26 +75,22 @@ export class RegistryClient implements Upstream {
   }
 
   async fetchManifest(name: string, reference: Reference, wait: Wait): Promise<FetchedManifest> {
-    const answer = await this.#ask(
-      'GET',
-      `manifests/${referenceText(reference)}`,
-      name,
-      'manifest',
-      wait,
-      {
-        accept: manifestAccept,
+    const path = `manifests/${referenceText(reference)}`;
+    const headers = { accept: manifestAccept };
+    return askAndRead(
+      () => this.#ask('GET', path, name, 'manifest', wait, headers),
+      async (answer) => {
+        const what = `manifest ${name}:${referenceText(reference)}`;
+        if (answer.status !== 200) throw await this.#refusalOf(answer, 'MANIFEST_UNKNOWN', what);
+        this.#refuseWebPage(answer, 'a manifest');
+        return {
+          bytes: await readAtMost(answer.body, manifestSizeBytesMax, 'a manifest'),
+          contentType: answer.headers['content-type'],
+          digest: claimedDigest(answer.headers),
+          distrust: answer.distrust,
+        };
       },
     );
-    const what = `manifest ${name}:${referenceText(reference)}`;
-    if (answer.status !== 200) throw await this.#refusalOf(answer, 'MANIFEST_UNKNOWN', what);
-    this.#refuseWebPage(answer, 'a manifest');
-    const bytes = await readAtMost(answer.body, manifestSizeBytesMax, 'a manifest');
-    return {
-      bytes,
-      contentType: answer.headers['content-type'],
-      digest: claimedDigest(answer.headers),
-      distrust: answer.distrust,
-    };
   }
 
   async resolve(name: string, reference: Reference, wait: Wait): Promise<Resolved> {

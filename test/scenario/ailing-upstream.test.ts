@@ -39,6 +39,38 @@ for (const [name, fault] of lost) {
   });
 }
 
+test('an answer that breaks off once in the middle is not seen by any client', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { readAhead: false } });
+  upstream.add('library/app', image, '1');
+  const paths = ['manifests/1', 'tags/list', `referrers/${image.manifest.digest}`];
+
+  const answers = [];
+  for (const path of paths) {
+    upstream.clearScript();
+    upstream.script({ times: 1, do: { resetAfterBytes: 20 } });
+    answers.push((await get(`${mirror.url}/v2/library/app/${path}`)).status);
+  }
+
+  assert.deepEqual(answers, [200, 200, 200]);
+  assert.equal(upstream.count(), 2 * paths.length);
+});
+
+test('where the answers of one URL break off in the middle, the next URL is asked', async () => {
+  await using breaking = await startScriptedRegistry({
+    rules: [{ when: { kind: 'manifest' }, do: { resetAfterBytes: 20 } }],
+  });
+  await using upstream = await startScriptedRegistry();
+  for (const registry of [breaking, upstream]) registry.add('library/app', image, '1');
+  const settings = { urls: [breaking.url, upstream.url], readAhead: false };
+  await using mirror = await startMirror({ upstream, settings });
+
+  const answer = await get(`${mirror.url}/v2/library/app/manifests/1`);
+
+  assert.equal(answer.digest, image.manifest.digest);
+  assert.equal(breaking.count(), 1);
+});
+
 test('a token that was lost once is fetched once more', async () => {
   await using upstream = await startScriptedRegistry({ auth: { kind: 'bearer' } });
   await using mirror = await startMirror({ upstream });
