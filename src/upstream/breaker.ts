@@ -70,6 +70,8 @@ export class Breaker {
     this.#failures += times;
     const wasOpen = this.isOpen;
     if (!wasOpen && how === 'refused' && this.#failures < failuresToOpen) return false;
+    // What was sent before it opened says nothing new.
+    if (wasOpen && !this.#isProbing) return false;
     // Half to full length, at random, so that many mirrors do not knock together.
     const { first, max } = cooldownMs[how];
     const waitMs = Math.min(first * 2 ** this.#openings, max) * (0.5 + this.#random() / 2);

@@ -37,7 +37,7 @@ export class Health {
   readonly #ailing = new Map<string, Breaker>();
   /** What was sent wrong, and until when that counts. */
   readonly #distrusted = new Map<string, number>();
-  /** Repositories that failed with a 5xx since the last success. */
+  /** Repositories that failed with a 5xx since the last success; of several, two. */
   readonly #failedNames = new Set<string>();
 
   constructor(clock: Clock) {
@@ -90,7 +90,7 @@ export class Health {
     }
     const wasLeftAlone = this.#ailing.get(resource)?.isOpen === true;
     this.#ails(resource, how, times);
-    this.#failedNames.add(name);
+    if (this.#failedNames.size < 2) this.#failedNames.add(name);
     // What is known to be broken says nothing new, unless it was the probe of all.
     const isNews = this.#whole.isOpen || (this.#failedNames.size > 1 && !wasLeftAlone);
     return isNews ? this.#whole.failed(how, times) : false;

@@ -83,6 +83,18 @@ describe('the breaker', () => {
     });
   }
 
+  test('failures of requests that were on their way together make it wait as long as one', () => {
+    const { breaker, clock } = makeBreaker();
+    for (let times = 0; times < 10; times += 1) breaker.failed('timeout');
+
+    clock.advance(1_000);
+    const isProbed = breaker.admits();
+    for (let times = 0; times < 10; times += 1) breaker.failed('timeout');
+    clock.advance(2_000);
+
+    assert.deepEqual([isProbed, breaker.admits()], [true, true]);
+  });
+
   test('a probe that we gave up ourselves proves nothing: the next one may try', () => {
     const { breaker, clock } = makeBreaker();
     breaker.failed('timeout');
