@@ -166,9 +166,10 @@ export class TokenSource {
     const kept = this.#tokens.get(key);
     const now = this.#options.clock.monotonicMs();
     if (kept?.scope === want.scope && now < kept.expiresMs) {
-      this.#keep(key, kept);
-      // What fails here is met when the token is over.
-      if (now >= kept.renewMs) void this.#shared(want, key);
+      const isDue = now >= kept.renewMs;
+      this.#keep(key, isDue ? { ...kept, renewMs: Infinity } : kept);
+      // Once: what fails here is met when the token is over.
+      if (isDue) void this.#shared(want, key);
       return kept;
     }
     return orAborted(this.#shared(want, key), signal);

@@ -243,6 +243,26 @@ describe('a token lives', () => {
     assert.equal(bench.asked.length, 2);
   });
 
+  test('and is asked for but once before its end, when the token server refuses it', async () => {
+    const bench = makeBench((_, count) =>
+      Promise.resolve(
+        count === 1
+          ? { status: 200, body: body({ token: 'first', expires_in: 100 }) }
+          : { status: 429, body: body(''), retryAfterSeconds: 60 },
+      ),
+    );
+    await bench.source.authorizationAfter(bearer, scope, undefined);
+
+    bench.clock.advance(75_000);
+    for (let seconds = 75; seconds < 90; seconds += 1) {
+      await bench.source.authorizationFor(scope);
+      bench.clock.advance(1_000);
+    }
+
+    assert.equal(bench.asked.length, 2);
+    await assert.rejects(bench.source.authorizationFor(scope), { code: 'UPSTREAM_LIMITED' });
+  });
+
   test('from its receipt: a slow token server does not make it older', async () => {
     const answer = Promise.withResolvers<void>();
     const bench = makeBench(async () => {
