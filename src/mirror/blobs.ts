@@ -302,7 +302,8 @@ export class Blobs {
 
   /**
    * Upstream sends another size than the manifest that named it says: one that errs must not take the
-   * blob from all others. Answers what upstream's second word is, when it is another one.
+   * blob from all others. Answers by upstream's second word, when it is another one; nothing is kept of
+   * that, for upstream may err as well.
    */
   async #correct(
     link: Link,
@@ -311,7 +312,7 @@ export class Blobs {
   ): Promise<Link | undefined> {
     const { sizeBytes } = await this.#ask(repository, link.digest, from);
     if (sizeBytes === undefined || sizeBytes === link.sizeBytes) return undefined;
-    return this.#link(repository, link.digest, sizeBytes);
+    return { ...link, sizeBytes };
   }
 
   async #link(repository: Repository, digest: Digest, sizeBytes: number): Promise<Link> {

@@ -77,9 +77,11 @@ export function growingContent(
 }
 
 /**
- * A part of the blob from upstream, or the whole; when it is our turn.
+ * A part of the blob from upstream, or the whole; when it is our turn. Who announces another size than
+ * is known may err, or who told us: another one is asked, where there is one.
  * @param knownBytes its size, when that is known
- * @throws MirrorError as `Upstream.fetchBlob`; UPSTREAM_INVALID for another size
+ * @throws MirrorError as `Upstream.fetchBlob`; UPSTREAM_INVALID for another size, or nothing for what is
+ *   something
  */
 export async function fetchPart(
   { upstream, repository, digest, policy, suspects }: FillParts,
@@ -90,29 +92,30 @@ export async function fetchPart(
   await policy.clientsFirst?.turn(wait.priority, wait.signal);
   const isWhole = part?.start === 0 && part.end >= (knownBytes ?? Infinity);
   const wanted = isWhole ? undefined : part;
-  const body = await upstream.fetchBlob(repository.name, digest, wanted, wait);
-  needSize(body, digest, knownBytes);
-  suspects.sentBy(digest, body.distrust);
-  return body;
+  for (let times = 1; ; times += 1) {
+    const body = await upstream.fetchBlob(repository.name, digest, wanted, wait);
+    if (mayBe(digest, body.sizeBytes, knownBytes)) {
+      suspects.sentBy(digest, body.distrust);
+      return body;
+    }
+    body.body.destroy();
+    const isThereAnother = body.distrust();
+    if (times === 1 && isThereAnother) continue;
+    throw new MirrorError(
+      'UPSTREAM_INVALID',
+      `upstream announces ${body.sizeBytes} bytes for ${digest}; it has ${knownBytes ?? 'some'}`,
+    );
+  }
 }
 
-/**
- * @throws MirrorError UPSTREAM_INVALID when upstream announces another size than is known, or nothing
- *   for what is something
- */
-function needSize(
-  { body, sizeBytes }: BlobBody,
+function mayBe(
   digest: Digest,
+  sizeBytes: number | undefined,
   knownBytes: number | undefined,
-): void {
-  if (sizeBytes === undefined) return;
+): boolean {
+  if (sizeBytes === undefined) return true;
   const isRight = sizeBytes === (knownBytes ?? sizeBytes);
-  if (isRight && (sizeBytes > 0 || isOfNothing(digest))) return;
-  body.destroy();
-  throw new MirrorError(
-    'UPSTREAM_INVALID',
-    `upstream announces ${sizeBytes} bytes for ${digest}; it has ${knownBytes ?? 'some'}`,
-  );
+  return isRight && (sizeBytes > 0 || isOfNothing(digest));
 }
 
 /** Calls when it is known how much there is to read; that it is nothing, only the digest can say. */

@@ -48,12 +48,13 @@ export class PrimaryFirst implements Upstream {
   }
 
   fetchManifest(name: string, reference: Reference, wait: Wait): Promise<FetchedManifest> {
-    const key = `${name}:${referenceText(reference)}`;
+    const key = manifestKey(name, reference);
     return this.#fetch(key, (upstream) => upstream.fetchManifest(name, reference, wait), wait);
   }
 
   resolve(name: string, reference: Reference, wait: Wait): Promise<Resolved> {
-    return this.#ask((upstream) => upstream.resolve(name, reference, wait), wait);
+    const first = this.#firstFor(manifestKey(name, reference));
+    return this.#ask((upstream) => upstream.resolve(name, reference, wait), wait, first);
   }
 
   fetchBlob(
@@ -70,7 +71,8 @@ export class PrimaryFirst implements Upstream {
     digest: Digest,
     wait: Wait,
   ): Promise<{ sizeBytes: number | undefined }> {
-    return this.#ask((upstream) => upstream.describeBlob(name, digest, wait), wait);
+    const first = this.#firstFor(digest);
+    return this.#ask((upstream) => upstream.describeBlob(name, digest, wait), wait, first);
   }
 
   listTags(name: string, wait: Wait, arrived?: Arrived): Promise<Listed<string>> {
@@ -97,7 +99,11 @@ export class PrimaryFirst implements Upstream {
       };
       return { ...answer, distrust };
     };
-    return this.#ask(askMarked, wait, this.#wrong.has(key) ? this.#own : this.#primary);
+    return this.#ask(askMarked, wait, this.#firstFor(key));
+  }
+
+  #firstFor(key: string): Upstream {
+    return this.#wrong.has(key) ? this.#own : this.#primary;
   }
 
   /** The answer of the one, or else of the other. */
@@ -122,6 +128,10 @@ export class PrimaryFirst implements Upstream {
     const mayHave = !isMissing(ofPrimary) && ofPrimary.code !== 'DENIED';
     throw mayHave && isMissing(ofOwn) ? ofPrimary : ofOwn;
   }
+}
+
+function manifestKey(name: string, reference: Reference): string {
+  return `${name}:${referenceText(reference)}`;
 }
 
 function isMissing({ code }: MirrorError): boolean {

@@ -5,8 +5,8 @@ import type { EndpointAnswer } from './endpoints.ts';
 const soonMs = 1_000;
 
 /**
- * An answer, and what is read of it at once. Where its body breaks off soon it is asked for once more,
- * of another URL when there is one, as is an answer that does not come.
+ * An answer, and what is read of it at once. Where its body breaks off soon it is asked for once more, of
+ * another URL when there is one; where it is no answer of a registry, such as a web page, only then.
  */
 export async function askAndRead<T>(
   ask: () => Promise<EndpointAnswer>,
@@ -17,9 +17,11 @@ export async function askAndRead<T>(
   try {
     return await read(answer);
   } catch (error) {
-    if (!isBrokenOff(error)) throw error;
-    answer.distrust();
-    if (performance.now() - startMs > soonMs) throw error;
+    const hasBrokenOff = isBrokenOff(error);
+    if (!hasBrokenOff && !isMirrorError(error, 'UPSTREAM_INVALID')) throw error;
+    const isThereAnother = answer.distrust();
+    const isSoon = performance.now() - startMs <= soonMs;
+    if (!isSoon || (!hasBrokenOff && !isThereAnother)) throw error;
     return read(await ask());
   }
 }

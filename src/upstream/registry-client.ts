@@ -130,9 +130,16 @@ export class RegistryClient implements Upstream {
       part === undefined
         ? {}
         : { range: `bytes=${part.start}-${part.end === Infinity ? '' : part.end - 1}` };
-    const answer = await this.#ask('GET', `blobs/${digest}`, name, 'blob', wait, headers);
+    return askAndRead(
+      () => this.#ask('GET', `blobs/${digest}`, name, 'blob', wait, headers),
+      (answer) => this.#blobIn(answer, `blob ${digest} of ${name}`, part?.start ?? 0),
+    );
+  }
+
+  /** @param start where it was asked for from */
+  async #blobIn(answer: EndpointAnswer, what: string, start: number): Promise<BlobBody> {
     if (answer.status !== 200 && answer.status !== 206) {
-      throw await this.#refusalOf(answer, 'BLOB_UNKNOWN', `blob ${digest} of ${name}`);
+      throw await this.#refusalOf(answer, 'BLOB_UNKNOWN', what);
     }
     const encoding = findForeignEncoding(answer.headers);
     if (encoding !== undefined) {
@@ -153,7 +160,7 @@ export class RegistryClient implements Upstream {
     }
     const range = parseContentRange(headerText(answer.headers, 'content-range'));
     // Some answer 206 to all; what begins at byte 0 is what a plain GET asks for.
-    if (range === undefined || range.start !== (part?.start ?? 0)) {
+    if (range === undefined || range.start !== start) {
       throw this.#broken(answer, 'it sent another part of a blob than it was asked for');
     }
     return {
