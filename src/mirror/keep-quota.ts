@@ -35,8 +35,9 @@ export function decideByQuota(quota: Quota | undefined, keep: number): QuotaDeci
 }
 
 /**
- * Returns when upstream has more than `keep` pulls left. Meanwhile the task says that it waits and
- * why, and a HEAD now and then asks how many there are; the first when nothing is known of them yet.
+ * Returns when upstream has more than `keep` pulls left, or a primary site has what is wanted, which
+ * counts none. Meanwhile the task says that it waits and why, and a HEAD now and then asks how many there
+ * are; the first when nothing is known of them yet.
  * @param image what the HEAD asks for
  * @throws the reason of the work's signal; MirrorError when upstream cannot be asked
  */
@@ -47,14 +48,22 @@ export async function waitForQuota(
   work: Work,
 ): Promise<void> {
   const { signal } = work;
-  const look = (): Promise<unknown> =>
-    upstream.resolve(image.name, image.reference, { signal, priority: () => 'prewarm' });
-  if (keep > 0 && upstream.quotas.length === 0) await look();
-  for (;;) {
-    const decision = decideByQuota(upstream.quotas.at(-1), keep);
+  const decide = (): QuotaDecision => decideByQuota(upstream.quotas.at(-1), keep);
+  const look = async (): Promise<boolean> => {
+    const before = checksOf(upstream);
+    await upstream.resolve(image.name, image.reference, { signal, priority: () => 'prewarm' });
+    return checksOf(upstream) > before;
+  };
+  if (keep === 0 || (upstream.quotas.length > 0 && decide().do === 'pull')) return;
+  while (await look()) {
+    const decision = decide();
     if (decision.do === 'pull') return;
     const reason = `${upstream.registry}: ${decision.reason}`;
     await work.wait(reason, pause(decision.forMs, signal));
-    await look();
   }
+}
+
+/** HEADs that upstream itself has answered. */
+function checksOf({ quotas }: Upstream): number {
+  return quotas.reduce((sum, { checks }) => sum + checks, 0);
 }
