@@ -254,13 +254,14 @@ export class Manifests {
   ): Promise<ManifestAnswer> {
     const wait = { signal, isAnew: from.isAskedAnew };
     const resolved = await from.upstream.resolve(repository.name, { tag }, wait);
-    const { digest, rejected } = known.record;
-    if (resolved.digest === digest || (rejected !== undefined && resolved.digest === rejected)) {
-      await this.#tags.seen(repository, tag, descriptorOf(known.record));
-      return { descriptor: descriptorOf(known.record), outcome: 'REVALIDATED' };
+    const now = resolved.digest ?? (await this.#fetch(repository, { tag }, from)).descriptor.digest;
+    // A person may have rolled it back meanwhile.
+    const { record } = (await this.#tags.find(repository, tag)) ?? known;
+    if (now === record.digest || now === record.rejected) {
+      await this.#tags.seen(repository, tag, descriptorOf(record));
+      return { descriptor: descriptorOf(record), outcome: 'REVALIDATED' };
     }
-    if (resolved.digest === undefined) return this.#fetchTag(repository, tag, from);
-    const held = await this.#byDigest(repository, resolved.digest, from);
+    const held = await this.#byDigest(repository, now, from);
     await this.#tags.seen(repository, tag, held.descriptor);
     return { descriptor: held.descriptor, outcome: 'MISS' };
   }

@@ -3,7 +3,7 @@ import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pinPage, purged, rolledBack, type Purged } from '../../src/api/care.ts';
+import { pinPage, purged, type Purged } from '../../src/api/care.ts';
 import { runWithLog } from '../../src/api/runs.ts';
 import { runCli } from '../../src/cli/program.ts';
 import type { Digest } from '../../src/oci/digest.ts';
@@ -298,29 +298,6 @@ describe('purge', () => {
 
     assert.ok(result.bytes > 24 * mib);
     assert.deepEqual([answer.complete, answer.digest], [true, layer!.digest]);
-  });
-
-  test('a tag can be rolled back, and stays so until upstream says something new', async () => {
-    await using it = await start({}, { tagTtl: '0s' });
-    const { mirror, upstream } = it;
-    const [good, bad, next] = ['good', 'bad', 'next'].map((seed) =>
-      makeImage({ seed, layers: [1000] }),
-    ) as [Image, Image, Image];
-    for (const image of [good, bad]) {
-      upstream.add('library/app', image, '1');
-      await pull(mirror, image, 'app', '1');
-    }
-
-    const answer = await ask(mirror, 'POST', 'cache/rollback', { reference: 'app:1' });
-    const now = await get(`${mirror.url}/v2/app/manifests/1`);
-    const again = await get(`${mirror.url}/v2/app/manifests/1`);
-    upstream.add('library/app', next, '1');
-    const later = await get(`${mirror.url}/v2/app/manifests/1`);
-
-    assert.equal(rolledBack.parse(answer.body).digest, good.manifest.digest);
-    assert.equal(now.digest, good.manifest.digest);
-    assert.equal(again.digest, good.manifest.digest);
-    assert.equal(later.digest, next.manifest.digest);
   });
 
   test('without saying what, nothing is purged', async () => {
