@@ -25,10 +25,11 @@ export function nextPage({ headers, url }: Answer): NextPage | undefined {
 
 /**
  * One link and its parameters. The angle brackets are left out by some; a comma or a semicolon within
- * them, or within quotes, divides nothing.
+ * them, or within quotes, divides nothing. No blank can be read in two ways, or the time for what cannot
+ * be read would double with each of them.
  */
 const linkValue =
-  /[\s,]*(?:<([^<>]*)>|([^\s<>;,"]+))((?:\s*;\s*(?:[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)?)*)\s*(?=,|$)/gy;
+  /[\s,]*(?:<([^<>]*)>|([^\s<>;,"]+))((?:\s*;(?:\s*[^\s=;,"]+(?:\s*=(?:\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]+))?)?)?)*)\s*(?=,|$)/gy;
 
 const parameter = /;\s*([^\s=;,"]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?/g;
 

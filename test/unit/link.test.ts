@@ -83,6 +83,17 @@ describe('the next page', () => {
       }),
     );
   });
+
+  // With time that doubles with each blank it is ten seconds and more.
+  for (const unit of [';  ', '; ;', ';a= ', ' ;a = ', ', <a>; ']) {
+    test(`is looked for in no more time than the header is long, where that repeats «${unit}»`, () => {
+      const startMs = performance.now();
+
+      next(`<a>${unit.repeat(18)}"`);
+
+      assert.ok(performance.now() - startMs < 1_000);
+    });
+  }
 });
 
 describe('Content-Range', () => {
