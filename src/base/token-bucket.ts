@@ -61,6 +61,7 @@ export class TokenBucket implements Pace {
   #filledMs: number;
   #timer: NodeJS.Timeout | undefined;
   #wakeMs = 0;
+  #isClosed = false;
 
   /** @param perSecond bytes or requests; more than 0 */
   constructor(perSecond: number, clock: Clock) {
@@ -77,6 +78,7 @@ export class TokenBucket implements Pace {
 
   take(amount: number, priority: () => Priority, signal?: AbortSignal): Promise<void> | undefined {
     signal?.throwIfAborted();
+    if (this.#isClosed) return undefined;
     this.#fill();
     const rank = priorities.indexOf(priority());
     if (this.#lacks(rank) < 0 && rank < this.#first().rank) {
@@ -100,6 +102,13 @@ export class TokenBucket implements Pace {
       this.#waiting.push(waiting);
       this.#wakeLater();
     });
+  }
+
+  /** What was waited for is over: nobody waits, now or later. */
+  close(): void {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    for (const { goOn } of this.#waiting.splice(0)) goOn();
   }
 
   #wake(): void {

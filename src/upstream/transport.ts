@@ -50,6 +50,7 @@ export class Transport {
   readonly #exchange: Exchange;
   readonly #endpoints: Endpoints;
   readonly #ledger: QuotaLedger;
+  readonly #rate: TokenBucket | undefined;
   /** Blobs and the small questions wait in lines of their own: a manifest never stands behind layers. */
   readonly #blobs: Limiter;
   readonly #questions: Limiter;
@@ -59,11 +60,12 @@ export class Transport {
     const urls = options.urls.map((text) => new URL(text));
     const { registry, clock, observe, authHosts, redirectHosts, requestsPerSecond } = options;
     this.#ledger = new QuotaLedger(registry, clock, observe);
+    this.#rate = requestsPerSecond === 0 ? undefined : new TokenBucket(requestsPerSecond, clock);
     this.#exchange = new Exchange({
       ...options,
       destinations: { urls, authHosts, redirectHosts },
       ledger: this.#ledger,
-      rate: requestsPerSecond === 0 ? undefined : new TokenBucket(requestsPerSecond, clock),
+      rate: this.#rate,
     });
     const endpoints = urls.map((url) => {
       const isRealm = realmPolicy(url, authHosts);
@@ -154,7 +156,10 @@ export class Transport {
   }
 
   async close(): Promise<void> {
-    await this.#options.connections.close();
+    const closing = this.#options.connections.close();
+    // Whoever waits to be sent fails at once then.
+    this.#rate?.close();
+    await closing;
   }
 
   #named(ask: Ask): Ask {

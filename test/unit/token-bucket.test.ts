@@ -67,6 +67,21 @@ describe('a token bucket', () => {
     assert.ok(sync.taken > 4_500_000 && sync.taken < 5_500_000, `${sync.taken}`);
   });
 
+  test('holds up nobody any more once it is closed', async (t) => {
+    const { clock } = manualTime(t);
+    const bucket = new TokenBucket(1, clock);
+    void bucket.take(1, () => 'client');
+    const waiting = [1, 2, 3].map(async () => bucket.take(1, () => 'client'));
+
+    bucket.close();
+    await Promise.all(waiting);
+
+    assert.equal(
+      bucket.take(1, () => 'client'),
+      undefined,
+    );
+  });
+
   test('lets the first through at once, and one that waits leave with its signal', async (t) => {
     const { clock, pass } = manualTime(t);
     const bucket = new TokenBucket(1_000, clock);
