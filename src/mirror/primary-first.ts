@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import type { ByteRange } from '../base/intervals.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, type MirrorError } from '../oci/errors.ts';
@@ -13,18 +14,22 @@ import type {
 } from '../upstream/upstream.ts';
 import type { Quota } from '../upstream/quota.ts';
 import type { LimitPause } from '../upstream/cooldown.ts';
-import { Suspects } from './suspects.ts';
+
+/** How long whoever sent something wrong is asked for it last, and of how much that is known. */
+const wrongMs = 10 * 60_000;
+const wrongMax = 10_000;
 
 /**
  * An upstream behind a primary site: what is asked goes to the primary, and to the upstream itself when
  * the primary is away, or does not have it, or refuses it. Each keeps its own logins, connections and
  * memory of outages; a blob that breaks off at one goes on at the other, since every part of it is asked
- * for in the same way. What the primary has sent wrong is asked of the upstream first, for a while.
+ * for in the same way. Whichever was wrong last about something is asked last for it, for a while.
  */
 export class PrimaryFirst implements Upstream {
   readonly #primary: Upstream;
   readonly #own: Upstream;
-  readonly #wrong = new Suspects();
+  /** Who has sent something wrong last. */
+  readonly #wrong = new LRUCache<string, Upstream>({ max: wrongMax, ttl: wrongMs });
 
   constructor(primary: Upstream, own: Upstream) {
     this.#primary = primary;
@@ -91,9 +96,8 @@ export class PrimaryFirst implements Upstream {
   ): Promise<T> {
     const askMarked = async (upstream: Upstream): Promise<T> => {
       const answer = await ask(upstream);
-      if (upstream !== this.#primary) return answer;
       const distrust = (): boolean => {
-        this.#wrong.add(key);
+        this.#wrong.set(key, upstream);
         answer.distrust();
         return true;
       };
@@ -103,7 +107,7 @@ export class PrimaryFirst implements Upstream {
   }
 
   #firstFor(key: string): Upstream {
-    return this.#wrong.has(key) ? this.#own : this.#primary;
+    return this.#wrong.get(key) === this.#primary ? this.#own : this.#primary;
   }
 
   /** The answer of the one, or else of the other. */

@@ -211,10 +211,9 @@ export class Endpoints {
     }
   }
 
+  /** Who was wrong about it last is asked last: of several that were suspected, it may be the only one. */
   #orderFor(question: Question): readonly Endpoint[] {
-    const isTrusted = ({ health }: Endpoint): boolean => health.isTrustedWith(question);
-    if (this.#all.every(isTrusted)) return this.#all;
-    return this.#all.toSorted((a, b) => Number(isTrusted(b)) - Number(isTrusted(a)));
+    return this.#all.toSorted((a, b) => a.health.wrongMs(question) - b.health.wrongMs(question));
   }
 
   #pause(endpoint: Endpoint, question: Question, error: MirrorError): MirrorError {

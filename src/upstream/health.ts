@@ -4,7 +4,7 @@ import { Breaker, type FailedHow } from './breaker.ts';
 /** Things that failed, some 200 bytes each; the one that failed first is forgotten first. */
 const ailingMax = 1_000;
 
-/** How long what was sent wrong is asked of other URLs first. */
+/** How long what was sent wrong is asked of others first. */
 const distrustMs = 10 * 60_000;
 
 /** The first goes first beyond it. */
@@ -35,7 +35,7 @@ export class Health {
   readonly #clock: Clock;
   readonly #whole: Breaker;
   readonly #ailing = new Map<string, Breaker>();
-  /** What was sent wrong, and until when that counts. */
+  /** What was sent wrong, and when last. */
   readonly #distrusted = new Map<string, number>();
   /** Repositories that failed with a 5xx since the last success; of several, two. */
   readonly #failedNames = new Set<string>();
@@ -53,12 +53,14 @@ export class Health {
   /** It sent that, and it was wrong. */
   distrust({ resource }: Subject): void {
     this.#distrusted.delete(resource);
-    this.#distrusted.set(resource, this.#clock.monotonicMs() + distrustMs);
+    this.#distrusted.set(resource, this.#clock.monotonicMs());
     forgetFirst(this.#distrusted, distrustedMax);
   }
 
-  isTrustedWith({ resource }: Subject): boolean {
-    return this.#clock.monotonicMs() >= (this.#distrusted.get(resource) ?? 0);
+  /** When it last sent that wrong, on the monotonic scale; -1: never, or long ago. */
+  wrongMs({ resource }: Subject): number {
+    const ms = this.#distrusted.get(resource) ?? -Infinity;
+    return this.#clock.monotonicMs() - ms < distrustMs ? ms : -1;
   }
 
   /** Whether a failure of that would come out of the blue. */

@@ -194,6 +194,40 @@ for (const asked of ['the first of two URLs', 'a primary'] as const) {
   });
 }
 
+for (const asked of ['the first of two URLs', 'a primary'] as const) {
+  test(`${asked} that is wrong again is asked last, though another was suspected with it`, async () => {
+    const image = makeImage({ seed: 'both', layers: [300_000] });
+    const { digest } = image.layers[0]!;
+    const when = { kind: 'blob', reference: digest } as const;
+    await using wrong = await startScriptedRegistry({
+      rules: [
+        {
+          when,
+          times: 1,
+          do: { flipByteAt: 10, resetAfterBytes: 200_000, rateBytesPerSecond: 2e6 },
+        },
+        { when, times: 1, do: { hangUp: true } },
+        { when, do: { flipByteAt: 10 } },
+      ],
+    });
+    await using upstream = await startScriptedRegistry();
+    for (const registry of [wrong, upstream]) registry.add('library/app', image, '1');
+    await using mirror = await startBehind(asked, wrong, upstream);
+    await get(`${mirror.url}/v2/library/app/manifests/1`);
+
+    const answers = [];
+    for (let times = 1; times <= 3; times += 1) {
+      answers.push(await get(`${mirror.url}/v2/library/app/blobs/${digest}`));
+      const cut = answers.filter(({ complete }) => !complete).length;
+      await until('the end of it', () => mirror.observedOf('fill-failed').length === cut);
+    }
+
+    assert.ok(upstream.bytesSent(digest) > 0);
+    assert.equal(answers[0]?.complete, false);
+    assert.equal(answers.at(-1)?.digest, digest);
+  });
+}
+
 test('the first of two URLs that answers with a web page for a manifest is not seen by any client', async () => {
   const image = makeImage({ seed: 'page', layers: [1_000] });
   const page = { status: 200, body: '<h1>soon</h1>', headers: { 'content-type': 'text/html' } };

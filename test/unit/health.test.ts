@@ -85,16 +85,19 @@ describe('the health of one URL', () => {
     assert.equal(health.isDown, false);
   });
 
-  test('what was sent wrong is not trusted for ten minutes', () => {
+  test('what was sent wrong is known for ten minutes, from the last time on', () => {
     const clock = new ManualClock();
     const health = new Health(clock);
     health.distrust(tag('bad'));
+    clock.advance(1);
+    health.distrust(tag('bad'));
 
-    const soon = [health.isTrustedWith(tag('bad')), health.isTrustedWith(tag('good'))];
-    clock.advance(10 * 60_000);
+    const soon = [health.wrongMs(tag('bad')), health.wrongMs(tag('good'))];
+    clock.advance(10 * 60_000 - 1);
+    const later = health.wrongMs(tag('bad'));
+    clock.advance(1);
 
-    assert.deepEqual(soon, [false, true]);
-    assert.equal(health.isTrustedWith(tag('bad')), true);
+    assert.deepEqual([soon, later, health.wrongMs(tag('bad'))], [[1, -1], 1, -1]);
   });
 
   test('what failed and is well again begins from nothing', () => {
