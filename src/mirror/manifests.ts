@@ -177,20 +177,22 @@ export class Manifests {
     repository: Repository,
     digest: Digest,
     from: MirroredUpstream,
+    signal?: AbortSignal,
   ): Promise<HeldManifest> {
     const held = await this.#shelf.find(repository, digest);
-    return held ?? this.#fetchShared(repository, digest, from).result;
+    return held ?? this.#fetchShared(repository, digest, from, signal).result;
   }
 
   #fetchShared(
     repository: Repository,
     digest: Digest,
     from: MirroredUpstream,
+    signal?: AbortSignal,
   ): { result: Promise<HeldManifest>; joined: boolean } {
-    return this.#fetching.share(`${repositoryKey(repository)}@${digest}`, async () => {
+    const fetch = async (wanted: AbortSignal): Promise<HeldManifest> => {
       // Here under another repository: a free HEAD tells whether this one has it too.
       if (await this.#store.has(digest)) {
-        const wait = { isAnew: from.isAskedAnew };
+        const wait = { signal: wanted, isAnew: from.isAskedAnew };
         const resolved = await from.upstream.resolve(repository.name, { digest }, wait);
         const held =
           resolved.sizeBytes === undefined
@@ -201,8 +203,9 @@ export class Manifests {
           return held;
         }
       }
-      return this.#fetch(repository, { digest }, from);
-    });
+      return this.#fetch(repository, { digest }, from, wanted);
+    };
+    return this.#fetching.share(`${repositoryKey(repository)}@${digest}`, fetch, signal);
   }
 
   async #askTag(
@@ -261,7 +264,7 @@ export class Manifests {
       await this.#tags.seen(repository, tag, descriptorOf(record));
       return { descriptor: descriptorOf(record), outcome: 'REVALIDATED' };
     }
-    const held = await this.#byDigest(repository, now, from);
+    const held = await this.#byDigest(repository, now, from, signal);
     await this.#tags.seen(repository, tag, held.descriptor);
     return { descriptor: held.descriptor, outcome: 'MISS' };
   }
@@ -320,8 +323,9 @@ export class Manifests {
     repository: Repository,
     reference: Reference,
     from: MirroredUpstream,
+    signal?: AbortSignal,
   ): Promise<HeldManifest> {
-    const wait = { isAnew: from.isAskedAnew };
+    const wait = { signal, isAnew: from.isAskedAnew };
     for (let times = 1; ; times += 1) {
       const fetched = await from.upstream.fetchManifest(repository.name, reference, wait);
       try {

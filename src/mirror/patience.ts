@@ -74,7 +74,9 @@ export class Patience {
     return within(answer, isSuspect ? Math.min(suspectBudgetMs, budgetMs) : budgetMs, () => {
       asked.late.set(key, { number, abort });
       const [longest] = asked.late.values();
-      if (asked.late.size > lateMax) longest?.abort.abort(tooLate());
+      // It says nothing of upstream that we give it up.
+      const givenUp = new MirrorError('CANCELLED', 'it is late, and others wait for a connection');
+      if (asked.late.size > lateMax) longest?.abort.abort(givenUp);
       return tooLate();
     });
   }

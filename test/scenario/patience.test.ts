@@ -13,8 +13,12 @@ const after = makeImage({ seed: 'after', layers: [1_000] });
 const never = new Promise<never>(() => {});
 
 /** A mirror that holds the image under each of the tags, about which it asks at each request. */
-async function startAsking(upstream: ScriptedRegistry, tags: string[]): Promise<TestMirror> {
-  const settings = { tagTtl: '0', timeouts: { revalidate: '300ms' } };
+async function startAsking(
+  upstream: ScriptedRegistry,
+  tags: string[],
+  revalidate = '300ms',
+): Promise<TestMirror> {
+  const settings = { tagTtl: '0', timeouts: { revalidate } };
   const mirror = await startMirror({ upstream, settings });
   for (const tag of tags) {
     upstream.add('library/app', before, tag);
@@ -105,9 +109,30 @@ test('who asks by HEAD together for what is not here costs upstream one question
 test('many tags that hang leave connections to who has no copy', async () => {
   const tags = Array.from({ length: 8 }, (_, at) => `hung-${at}`);
   await using upstream = await startScriptedRegistry();
-  await using mirror = await startAsking(upstream, tags);
+  await using mirror = await startAsking(upstream, tags, '1200ms');
   const url = `${mirror.url}/v2/library/app/manifests`;
   for (const reference of tags) upstream.script({ when: { reference }, do: { holdUntil: never } });
+  const answers = await Promise.all(tags.map((tag) => get(`${url}/${tag}`)));
+  upstream.add('library/other', after, '1');
+
+  const cold = await get(`${mirror.url}/v2/library/other/manifests/1`);
+
+  assert.ok(answers.every(({ headers }) => headers['x-cache'] === 'STALE'));
+  assert.equal(cold.digest, after.manifest.digest);
+  assert.ok(cold.totalMs < 2_000, `${cold.totalMs} ms`);
+});
+
+test('many tags that have moved to what does not come leave connections to who has no copy', async () => {
+  const tags = Array.from({ length: 8 }, (_, at) => `moved-${at}`);
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startAsking(upstream, tags, '1200ms');
+  const url = `${mirror.url}/v2/library/app/manifests`;
+  for (const tag of tags) {
+    const moved = makeImage({ seed: tag, layers: [1_000] });
+    upstream.add('library/app', moved, tag);
+    const when = { method: 'GET', reference: moved.manifest.digest };
+    upstream.script({ when, do: { holdUntil: never } });
+  }
   const answers = await Promise.all(tags.map((tag) => get(`${url}/${tag}`)));
   upstream.add('library/other', after, '1');
 
