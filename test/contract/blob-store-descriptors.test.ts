@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { systemDisk, type Disk } from '../../src/store/disk.ts';
 import { shareDescriptors } from '../../src/wiring/descriptors.ts';
 import { makeBlob } from '../kit/images.ts';
-import { assertSame, openTestStore, put, take } from './test-store.ts';
+import { assertSame, openTestStore, put, take, tellingClose } from './test-store.ts';
 
 /** As of a process that may have only so many files open. */
 function narrowDisk(openMax: number): Disk {
@@ -14,17 +14,9 @@ function narrowDisk(openMax: number): Disk {
       if (open >= openMax) throw Object.assign(new Error('EMFILE: open'), { code: 'EMFILE' });
       open += 1;
       const file = await systemDisk.open(path, flags);
-      return {
-        fd: file.fd,
-        read: (buffer, position) => file.read(buffer, position),
-        write: (bytes, position) => file.write(bytes, position),
-        datasync: () => file.datasync(),
-        stat: () => file.stat(),
-        close: async () => {
-          await file.close();
-          open -= 1;
-        },
-      };
+      return tellingClose(file, () => {
+        open -= 1;
+      });
     },
   };
 }
@@ -54,18 +46,10 @@ test('two open a blob at once, and a close fails: nobody has it afterwards', asy
       opening += 1;
       if (opening === 2) both.resolve();
       await both.promise;
-      return {
-        fd: file.fd,
-        read: (buffer, position) => file.read(buffer, position),
-        write: (bytes, position) => file.write(bytes, position),
-        datasync: () => file.datasync(),
-        stat: () => file.stat(),
-        close: async () => {
-          await file.close();
-          closed += 1;
-          throw Object.assign(new Error('EIO: close'), { code: 'EIO' });
-        },
-      };
+      return tellingClose(file, () => {
+        closed += 1;
+        throw Object.assign(new Error('EIO: close'), { code: 'EIO' });
+      });
     },
   };
   await using it = await openTestStore({ disk });

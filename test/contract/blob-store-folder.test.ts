@@ -6,7 +6,7 @@ import type { Digest } from '../../src/oci/digest.ts';
 import { chunkBytes } from '../../src/store/chunk-cache.ts';
 import { systemDisk, type Disk } from '../../src/store/disk.ts';
 import { makeBlob } from '../kit/images.ts';
-import { assertSame, drain, openTestStore, put, take, write } from './test-store.ts';
+import { assertSame, drain, openTestStore, put, take, tellingClose, write } from './test-store.ts';
 
 const kib = 1024;
 
@@ -31,6 +31,7 @@ describe('a blob that is removed', () => {
   });
 
   test('is not found by who was just opening it, and not counted', async () => {
+    let open = 0;
     const opened = Promise.withResolvers<void>();
     const removed = Promise.withResolvers<void>();
     const disk: Disk = {
@@ -38,9 +39,12 @@ describe('a blob that is removed', () => {
       open: async (path, flags) => {
         const file = await systemDisk.open(path, flags);
         if (flags !== 'r') return file;
+        open += 1;
         opened.resolve();
         await removed.promise;
-        return file;
+        return tellingClose(file, () => {
+          open -= 1;
+        });
       },
     };
     await using it = await openTestStore({ disk });
@@ -54,7 +58,8 @@ describe('a blob that is removed', () => {
     removed.resolve();
 
     assert.equal(await finding, undefined);
-    assert.deepEqual([it.store.openFiles, it.store.usedBytes], [0, 0]);
+    await it.restart();
+    assert.deepEqual([open, it.store.usedBytes], [0, 0]);
   });
 
   test('stays readable for those who have it open', async () => {

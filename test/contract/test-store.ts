@@ -6,7 +6,7 @@ import type { Reader } from '../../src/base/reader.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import { ChunkCache } from '../../src/store/chunk-cache.ts';
 import type { DiskBlobStore } from '../../src/store/disk-blob-store.ts';
-import { systemDisk, type Disk } from '../../src/store/disk.ts';
+import { systemDisk, type Disk, type DiskFile } from '../../src/store/disk.ts';
 import { Hashing } from '../../src/store/hashing.ts';
 import type { Ingest } from '../../src/store/ingest.ts';
 import type { EvictionPolicy } from '../../src/store/eviction/eviction.ts';
@@ -101,6 +101,21 @@ export async function openTestStore(options: TestStoreOptions = {}): Promise<Tes
       for (const storage of opened) await storage.close();
       await hashing.close();
       for (const folder of folders) await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** A file of the disk; `closed` is called after its close, and what it throws is the close's error. */
+export function tellingClose(file: DiskFile, closed: () => void): DiskFile {
+  return {
+    fd: file.fd,
+    read: (buffer, position) => file.read(buffer, position),
+    write: (bytes, position) => file.write(bytes, position),
+    datasync: () => file.datasync(),
+    stat: () => file.stat(),
+    close: async () => {
+      await file.close();
+      closed();
     },
   };
 }
