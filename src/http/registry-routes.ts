@@ -20,7 +20,7 @@ import { BodySender } from './body.ts';
 import { bytesReader } from './bytes-reader.ts';
 import { catalogPage, nextLink, pageOfList } from './paging.ts';
 import { parseTarget, type RegistryRequest } from './request.ts';
-import { sendContent } from './send-content.ts';
+import { sendContent, sendDescription } from './send-content.ts';
 
 /** Clients give up on headers after 30 s; an honest error before that lets them go on. */
 const headersDeadlineMs = 25_000;
@@ -115,7 +115,7 @@ export class RegistryRoutes {
         return this.#manifest(asked, request, response, facts, isHead);
       case 'blob':
         return isHead
-          ? this.#describeBlob(asked, response, facts)
+          ? this.#describeBlob(asked, request, response, facts)
           : this.#blob(asked, request, response, facts);
       case 'tags':
         return this.#tags(asked, response, facts, isHead);
@@ -154,9 +154,8 @@ export class RegistryRoutes {
     );
     if (warning !== undefined) addWarning(headers, warning, ageSeconds);
     if (isHead || bytes === undefined) {
-      headers.push('Content-Length', descriptor.size);
-      response.writeHead(200, headers);
-      response.end();
+      const { digest, size: sizeBytes } = descriptor;
+      sendDescription(request, response, headers, { digest, sizeBytes });
       return;
     }
     if (request.headers.range === undefined && request.headers['if-none-match'] === undefined) {
@@ -216,6 +215,7 @@ export class RegistryRoutes {
 
   async #describeBlob(
     { repository, digest, ns }: Of<'blob'>,
+    request: IncomingMessage,
     response: ServerResponse,
     facts: Facts,
   ): Promise<void> {
@@ -224,9 +224,7 @@ export class RegistryRoutes {
     const { sizeBytes, outcome } = await withDeadline(describing, repository, 'BLOB_UNAVAILABLE');
     facts.outcome = outcome;
     const headers = contentHeaders(commonHeaders(ns), digest, blobMediaType, outcome);
-    headers.push('Content-Length', sizeBytes);
-    response.writeHead(200, headers);
-    response.end();
+    sendDescription(request, response, headers, { digest, sizeBytes });
   }
 
   async #tags(

@@ -27,6 +27,19 @@ export interface Sent {
   readonly error?: unknown;
 }
 
+/** Answers a HEAD of content as a GET would be: the headers of the whole, or 304 (RFC 9110, 13.1.2). */
+export function sendDescription(
+  request: IncomingMessage,
+  response: ServerResponse,
+  headers: HeaderList,
+  { digest, sizeBytes }: Pick<Sendable, 'digest' | 'sizeBytes'>,
+): void {
+  const isSame = isNoneMatch(request.headers['if-none-match'], digest);
+  if (!isSame) headers.push('Content-Length', sizeBytes);
+  response.writeHead(isSame ? 304 : 200, headers);
+  response.end();
+}
+
 /**
  * Answers a GET of content: 200, 304, 206 for one range or several, 416. With a body that breaks, the
  * connection is ended short of its length, by FIN: containerd resumes after that and fails on a reset.

@@ -243,6 +243,22 @@ describe('the registry door', () => {
     assert.equal(changed.status, 200);
   });
 
+  test('a HEAD with If-None-Match is answered as a GET would be', async () => {
+    const paths = { '/v2/app/manifests/1': image.manifest, [`/v2/app/blobs/${blob.digest}`]: blob };
+    for (const [path, { digest, bytes }] of Object.entries(paths)) {
+      const ofThis = { method: 'HEAD', headers: { 'if-none-match': `"other", W/"${digest}"` } };
+      const ofOther = { method: 'HEAD', headers: { 'if-none-match': '"other"' } };
+
+      const same = await ask(path, ofThis);
+      const changed = await ask(path, ofOther);
+
+      assert.equal(same.status, 304);
+      assert.equal(same.headers['docker-content-digest'], digest);
+      assert.equal(changed.status, 200);
+      assert.equal(changed.headers['content-length'], String(bytes.length));
+    }
+  });
+
   test('HEAD of a blob that is not cached answers from upstream without a download', async () => {
     const cold = makeBlob('head only', 123_456);
     upstream.addBlob('library/app', cold);
