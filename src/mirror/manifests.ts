@@ -91,10 +91,9 @@ export class Manifests {
   ): Promise<ManifestWithBytes> {
     if (reference.digest !== undefined)
       return this.#getByDigest(repository, reference.digest, from);
-    const answer = await this.#askTag(repository, reference.tag, from, 'get');
-    const held = await this.#byDigest(repository, answer.descriptor.digest, from);
-    await this.#completeness.refuseIncomplete(repository, held, answer.warning, from);
-    return { ...answer, descriptor: held.descriptor, bytes: held.bytes };
+    const answer = await this.#getTag(repository, reference.tag, from);
+    await this.#completeness.refuseIncomplete(repository, answer, answer.warning, from);
+    return answer;
   }
 
   /** As `get`, without the bytes: upstream is never asked for more than a HEAD for it. */
@@ -181,6 +180,27 @@ export class Manifests {
   ): Promise<HeldManifest> {
     const held = await this.#shelf.find(repository, digest);
     return held ?? this.#fetchShared(repository, digest, from, signal).result;
+  }
+
+  /**
+   * What a tag names. What a HEAD said of it may be gone by now, where a registry drops what has lost
+   * its tag: the tag itself is asked for then.
+   */
+  async #getTag(
+    repository: Repository,
+    tag: string,
+    from: MirroredUpstream,
+  ): Promise<ManifestWithBytes> {
+    const answer = await this.#askTag(repository, tag, from, 'get');
+    try {
+      return { ...answer, ...(await this.#byDigest(repository, answer.descriptor.digest, from)) };
+    } catch (error) {
+      if (!isMirrorError(error, 'MANIFEST_UNKNOWN') || answer.outcome === 'STALE') throw error;
+      const key = `${repositoryKey(repository)}:${tag}`;
+      const { result } = this.#asking.share(key, () => this.#fetchTag(repository, tag, from));
+      const anew = await result;
+      return { ...anew, ...(await this.#byDigest(repository, anew.descriptor.digest, from)) };
+    }
   }
 
   #fetchShared(

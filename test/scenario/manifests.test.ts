@@ -51,6 +51,29 @@ test('a HEAD by tag costs upstream a HEAD and no pull', async () => {
   assert.equal(upstream.count({ kind: 'manifest', method: 'GET' }), 0);
 });
 
+test('a tag whose manifest is gone since a HEAD named it is asked for itself', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startMirror({ upstream, settings: { tagTtl: '1h' } });
+  const url = `${mirror.url}/v2/library/app/manifests/1`;
+  upstream.add('library/app', image, '1');
+  await get(url, { method: 'HEAD' });
+  upstream.remove('library/app', image.manifest.digest);
+  upstream.add('library/app', other, '1');
+
+  const answers = await Promise.all([get(url), get(url)]);
+  const head = await get(url, { method: 'HEAD' });
+
+  for (const answer of answers) {
+    assert.equal(answer.status, 200);
+    assert.equal(answer.digest, other.manifest.digest);
+    assert.equal(answer.headers['docker-content-digest'], other.manifest.digest);
+    assert.notEqual(answer.headers['x-cache'], 'HIT');
+  }
+  assert.equal(head.headers['docker-content-digest'], other.manifest.digest);
+  const pulls = upstream.matching({ kind: 'manifest', method: 'GET' });
+  assert.equal(pulls.filter(({ status }) => status === 200).length, 1);
+});
+
 test('clients that ask for one tag together share one upstream request', async () => {
   const answers = Promise.withResolvers<void>();
   await using upstream = await startScriptedRegistry({
