@@ -7,12 +7,13 @@ import type { Reader } from '../base/reader.ts';
 import type { Pace } from '../base/token-bucket.ts';
 import { isOfNothing, type Digest } from '../oci/digest.ts';
 import { MirrorError } from '../oci/errors.ts';
-import type { Repository } from '../oci/reference.ts';
+import { repositoryKey, type Repository } from '../oci/reference.ts';
 import type { BlobStore, StoredBlob } from '../store/blob-store.ts';
 import { chunkBytes } from '../store/chunk-cache.ts';
 import type { Ingest } from '../store/ingest.ts';
 import type { BlobBody, Upstream } from '../upstream/upstream.ts';
 import type { LanePace } from './lane.ts';
+import { afterFailure, pause } from './retry.ts';
 import { Segments } from './segments.ts';
 import type { Suspects } from './suspects.ts';
 
@@ -116,6 +117,30 @@ function mayBe(
   if (sizeBytes === undefined) return true;
   const isRight = sizeBytes === (knownBytes ?? sizeBytes);
   return isRight && (sizeBytes > 0 || isOfNothing(digest));
+}
+
+/**
+ * Waits after a transfer that broke or could not start, until the next attempt.
+ * @throws the error, when there is to be no other; the signal's reason
+ */
+export async function pauseAfter(
+  { digest, repository, observe }: FillParts,
+  broken: { readonly error: unknown; readonly attempts: number; readonly offset: number },
+  { signal }: { readonly signal: AbortSignal },
+): Promise<void> {
+  signal.throwIfAborted();
+  const { error, attempts, offset } = broken;
+  const decision = afterFailure(error, attempts);
+  if (decision.do === 'give up') throw error;
+  observe({
+    kind: 'fill-resumed',
+    digest,
+    repository: repositoryKey(repository),
+    offset,
+    reason: error instanceof Error ? error.message : String(error),
+    attempt: attempts,
+  });
+  await pause(decision.afterMs, signal);
 }
 
 /** Calls when it is known how much there is to read; that it is nothing, only the digest can say. */

@@ -10,13 +10,23 @@ import type { BlobBody } from '../upstream/upstream.ts';
 import { FillAudience } from './fill-audience.ts';
 import { isProgress, isTooFarAhead, isWorthEnding, paysToWiden } from './fill-decisions.ts';
 import type { FillParts, FillProgress } from './fill-parts.ts';
-import { bodyFrom, fetchPart, growingContent, onSize, segmentsOf } from './fill-parts.ts';
+import {
+  bodyFrom,
+  fetchPart,
+  growingContent,
+  onSize,
+  pauseAfter,
+  segmentsOf,
+} from './fill-parts.ts';
 import { Lane } from './lane.ts';
-import { afterFailure, asUpstreamError, pause } from './retry.ts';
+import { asUpstreamError } from './retry.ts';
 import type { Segment, Segments } from './segments.ts';
 
 /** How often a running fill looks at its connections. */
 const lookMs = 50;
+
+/** After a connection that was refused, no other is tried for so long. */
+const noMoreMs = 5_000;
 
 /**
  * The transfer of one blob from upstream into the store, owned by nobody who reads it.
@@ -49,6 +59,7 @@ export class Fill {
   #announcedBytes: number | undefined;
   readonly #audience: FillAudience;
   #refusesRanges = false;
+  #noMoreUntilMs = 0;
   #fetchedBytes = 0;
   #connections = 0;
   #idle = Promise.withResolvers<void>();
@@ -181,7 +192,7 @@ export class Fill {
       } catch (error) {
         // Known to be down: the client may go on at once.
         if (this.#parts.upstream.isDown) throw error;
-        await this.#waitBeforeNext(error, attempts, 0);
+        await pauseAfter(this.#parts, { error, attempts, offset: 0 }, this.#wait);
       }
     }
   }
@@ -190,13 +201,11 @@ export class Fill {
     const { digest, expectedBytes, store, policy } = this.#parts;
     const sizeBytes = body.sizeBytes ?? expectedBytes;
     this.#announcedBytes = sizeBytes;
-    try {
-      this.#ingest = await store.ingest(digest, sizeBytes);
-    } catch (error) {
+    const ingest = await store.ingest(digest, sizeBytes).catch((error: unknown) => {
       body.body.destroy();
       throw error;
-    }
-    const ingest = this.#ingest;
+    });
+    this.#ingest = ingest;
     this.#segments = segmentsOf(ingest, sizeBytes, policy);
     this.#refusesRanges ||= sizeBytes === undefined || !body.acceptsRanges;
     ingest.onWaiting = (position) => this.#demand(position);
@@ -234,12 +243,13 @@ export class Fill {
         await this.#bring(segment, body, ingest);
       } catch (error) {
         segments.giveBack(segment);
-        if (this.#refusesRanges) this.#leaveItToTheFirst();
         const isLast = this.#laneTasks === 1;
         // A connection more is a wish: when upstream refuses it, those that run do the work.
         const isFatal = isLast || !isMirrorError(error) || error.code === 'DISK_FAILED';
         if (isFatal) this.#failure ??= error;
         else this.#refusesRanges ||= error.code === 'UPSTREAM_INVALID';
+        this.#noMoreUntilMs = this.#parts.clock.monotonicMs() + noMoreMs;
+        this.#leaveItToTheFirst();
         if (this.#failure !== undefined) this.#abort.abort(this.#failure);
         return;
       }
@@ -250,7 +260,7 @@ export class Fill {
     }
   }
 
-  /** Upstream turns out to ignore ranges: its open GET, if it still runs, brings the rest. */
+  /** Upstream ignores ranges, or refuses a connection more: its open GET, if it still runs, goes on. */
   #leaveItToTheFirst(): void {
     for (const lane of this.#lanes.values()) {
       if (lane.isOpenEnded) this.#segments?.extend(lane.segment);
@@ -274,7 +284,8 @@ export class Fill {
         attempts = isProgress(brought, this.#announcedBytes ?? 0) ? 0 : attempts + 1;
         // One that brings nothing leaves its part to those that do.
         if (attempts > 0 && this.#laneTasks > 1) throw failure;
-        await this.#waitBeforeNext(failure, attempts, segment.position);
+        const offset = segment.position;
+        await pauseAfter(this.#parts, { error: failure, attempts, offset }, this.#wait);
       }
       body = undefined;
     }
@@ -319,29 +330,19 @@ export class Fill {
     throw new MirrorError('UPSTREAM_INVALID', 'upstream ignores Range requests');
   }
 
-  async #waitBeforeNext(error: unknown, attempts: number, position: number): Promise<void> {
-    this.#abort.signal.throwIfAborted();
-    const decision = afterFailure(error, attempts);
-    if (decision.do === 'give up') throw error;
-    this.#parts.observe({
-      kind: 'fill-resumed',
-      digest: this.digest,
-      repository: repositoryKey(this.repository),
-      offset: position,
-      reason: error instanceof Error ? error.message : String(error),
-      attempt: attempts,
-    });
-    await pause(decision.afterMs, this.#abort.signal);
-  }
-
   /** What nobody waits for any more is at least nobody's hurry. */
   #priority(): Priority {
     return this.#audience.size > 0 ? 'client' : this.#parts.reason;
   }
 
+  get #mayWiden(): boolean {
+    if (this.#refusesRanges || this.#failure !== undefined) return false;
+    return this.#parts.clock.monotonicMs() >= this.#noMoreUntilMs;
+  }
+
   /** A reader waits: when its bytes would come late, another connection fetches them now. */
   #demand(position: number): void {
-    if (this.#refusesRanges || this.#failure !== undefined) return;
+    if (!this.#mayWiden) return;
     // Even with one connection a blob, a range far ahead does not wait for the whole.
     if (this.#laneTasks >= Math.max(2, this.#parts.policy.connectionsPerBlob)) return;
     const segment = this.#segments!.bringerOf(position);
@@ -360,7 +361,7 @@ export class Fill {
   #look(): void {
     for (const lane of this.#lanes.values()) lane.watch(this.#parts.policy);
     const ingest = this.#ingest;
-    if (ingest === undefined || this.#refusesRanges || this.#failure !== undefined) return;
+    if (ingest === undefined || !this.#mayWiden) return;
     for (const position of ingest.waitingPositions()) this.#demand(position);
     this.#widen(ingest);
   }
