@@ -278,14 +278,14 @@ export class Fill {
         if (segment.position < segment.end && !hasLeft) {
           throw new MirrorError('UPSTREAM_UNAVAILABLE', 'upstream closed the connection too early');
         }
-      } catch (error) {
-        const failure = ingest.failure ?? this.#abort.signal.reason ?? asUpstreamError(error);
+      } catch (cause) {
+        const error = ingest.failure ?? this.#abort.signal.reason ?? asUpstreamError(cause);
         const brought = segment.position - before;
         attempts = isProgress(brought, this.#announcedBytes ?? 0) ? 0 : attempts + 1;
-        // One that brings nothing leaves its part to those that do.
-        if (attempts > 0 && this.#laneTasks > 1) throw failure;
-        const offset = segment.position;
-        await pauseAfter(this.#parts, { error: failure, attempts, offset }, this.#wait);
+        // One that brings nothing leaves its part to those that do; else another URL is asked first.
+        if (attempts > 0 && this.#laneTasks > 1) throw error;
+        if (attempts > 0) body?.distrust();
+        await pauseAfter(this.#parts, { error, attempts, offset: segment.position }, this.#wait);
       }
       body = undefined;
     }

@@ -59,9 +59,10 @@ export function claimedDigest(headers: IncomingHttpHeaders): Digest | undefined 
 
 /**
  * Manifests and tokens come chunked, without `Content-Length`; a HEAD comes with none, or with 0.
- * Undefined when it is missing or no number.
+ * Undefined when it is missing or no number, or the length of something else: of an encoded body.
  */
 export function claimedLength(headers: IncomingHttpHeaders): number | undefined {
+  if (findForeignEncoding(headers) !== undefined) return undefined;
   const text = headers['content-length'];
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }

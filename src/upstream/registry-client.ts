@@ -82,7 +82,7 @@ export class RegistryClient implements Upstream {
       async (answer) => {
         const what = `manifest ${name}:${referenceText(reference)}`;
         if (answer.status !== 200) throw await this.#refusalOf(answer, 'MANIFEST_UNKNOWN', what);
-        this.#refuseWebPage(answer, 'a manifest');
+        this.#refuseUnusable(answer, 'a manifest');
         return {
           bytes: await readAtMost(answer.body, manifestSizeBytesMax, 'a manifest'),
           contentType: answer.headers['content-type'],
@@ -141,11 +141,7 @@ export class RegistryClient implements Upstream {
     if (answer.status !== 200 && answer.status !== 206) {
       throw await this.#refusalOf(answer, 'BLOB_UNKNOWN', what);
     }
-    const encoding = findForeignEncoding(answer.headers);
-    if (encoding !== undefined) {
-      throw this.#broken(answer, `it sent a blob with Content-Encoding ${encoding}`);
-    }
-    this.#refuseWebPage(answer, 'a blob');
+    this.#refuseUnusable(answer, 'a blob');
     const acceptsRanges =
       headerText(answer.headers, 'accept-ranges') === 'bytes' || answer.status === 206;
     if (answer.status === 200) {
@@ -325,6 +321,14 @@ export class RegistryClient implements Upstream {
     // What cannot be read to its end is no registry's error.
     const body = await readAtMost(answer.body, errorBytesMax, 'an error').catch(() => Buffer.of());
     return refusalOf(asked, { ...answer, body });
+  }
+
+  /** What is no content, or in a form that nobody asked for. */
+  #refuseUnusable(answer: Answer, what: string): void {
+    this.#refuseWebPage(answer, what);
+    const encoding = findForeignEncoding(answer.headers);
+    if (encoding === undefined) return;
+    throw this.#broken(answer, `it sent ${what} with Content-Encoding ${encoding}`);
   }
 
   #refuseWebPage(answer: Answer, what: string): void {
