@@ -284,7 +284,10 @@ export class Manifests {
       await this.#tags.seen(repository, tag, descriptorOf(record));
       return { descriptor: descriptorOf(record), outcome: 'REVALIDATED' };
     }
-    const held = await this.#byDigest(repository, now, from, signal);
+    const moved = this.#byDigest(repository, now, from, signal);
+    const held = await moved.catch((error: unknown) => {
+      throw isMirrorError(error, 'MANIFEST_UNKNOWN') ? namesNothing(repository, tag, error) : error;
+    });
     await this.#tags.seen(repository, tag, held.descriptor);
     return { descriptor: held.descriptor, outcome: 'MISS' };
   }
@@ -388,6 +391,15 @@ export class Manifests {
 
 function descriptorOf({ digest, mediaType, sizeBytes }: TagRecord): Descriptor {
   return { digest, mediaType, size: sizeBytes };
+}
+
+/** Of a tag that is there: what it names may be on its way there, and the tag is not gone. */
+function namesNothing({ registry }: Repository, tag: string, cause: MirrorError): MirrorError {
+  return new MirrorError(
+    'UPSTREAM_INVALID',
+    `upstream ${registry} does not have what its tag ${tag} names: ${cause.message}`,
+    { cause },
+  );
 }
 
 function asJoined(answer: ManifestAnswer, joined: boolean): ManifestAnswer {

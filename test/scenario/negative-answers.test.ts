@@ -121,6 +121,28 @@ test('a tag that is gone is served when the upstream says so, and forgotten for 
   assert.equal(down.status, 503);
 });
 
+test('a tag is not gone when upstream lacks what it names now', async () => {
+  await using upstream = await startScriptedRegistry();
+  const settings = { tagTtl: '0', negativeTtl: '0', onGone: 'deny' };
+  await using mirror = await startMirror({ upstream, settings });
+  const next = makeImage({ seed: 'negative, next', layers: [10_000] });
+  const url = `${mirror.url}/v2/library/app/manifests/1`;
+  upstream.add('library/app', image, '1');
+  await get(url);
+  await allCommitted(mirror);
+  upstream.add('library/app', next, '1');
+  upstream.script({ when: { reference: next.manifest.digest }, times: 2, do: { status: 404 } });
+
+  const answers = [await get(url), await get(url), await get(url)];
+
+  assert.deepEqual(
+    answers.map(({ headers }) => headers['x-cache']),
+    ['STALE', 'STALE', 'MISS'],
+  );
+  assert.match(String(answers[0]?.headers['warning']), /does not have/);
+  assert.equal(answers[2]?.digest, next.manifest.digest);
+});
+
 test('what one login was refused is asked anew each time, and with another one at once', async () => {
   await using folder = await temporaryFolder();
   const file = join(folder.path, 'password');
