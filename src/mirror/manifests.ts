@@ -3,16 +3,17 @@ import type { Observe } from '../base/events.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
-import { isKnownType, parseManifest, type Manifest } from '../oci/manifest.ts';
+import { isKnownType } from '../oci/manifest.ts';
 import { repositoryKey, type Reference, type Repository } from '../oci/reference.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import type { Names, TagRecord } from '../store/names.ts';
-import type { FetchedManifest, Resolved } from '../upstream/upstream.ts';
+import type { Resolved } from '../upstream/upstream.ts';
 import { Flights } from './flights.ts';
 import { Completeness } from './completeness.ts';
 import { afterAskFailed, failureOf, freshnessOf } from './freshness.ts';
 import { KnownTags, type KnownTag } from './known-tags.ts';
-import { digestOf, ManifestShelf, type HeldManifest } from './manifest-shelf.ts';
+import { ManifestFetcher, type OnFetched } from './manifest-fetcher.ts';
+import { ManifestShelf, type HeldManifest } from './manifest-shelf.ts';
 import type { ManifestAnswer, ManifestWithBytes } from './manifest-answer.ts';
 import type { MirroredUpstream } from './mirrored-upstream.ts';
 import { Patience } from './patience.ts';
@@ -26,15 +27,13 @@ import { Patience } from './patience.ts';
  *                     └─ no answer ──▶ the copy, STALE, when the policy allows it
  */
 export class Manifests {
-  readonly #store: BlobStore;
   readonly #observe: Observe;
   readonly #completeness: Completeness;
-  readonly #onFetched: (repository: Repository, manifest: Manifest, from: MirroredUpstream) => void;
   readonly #shelf: ManifestShelf;
+  readonly #fetcher: ManifestFetcher;
   readonly #tags: KnownTags;
   readonly #asking = new Flights<ManifestAnswer>();
   readonly #patience = new Patience();
-  readonly #fetching = new Flights<HeldManifest>();
 
   constructor(parts: {
     readonly store: BlobStore;
@@ -42,25 +41,16 @@ export class Manifests {
     readonly clock: Clock;
     readonly observe: Observe;
     readonly settings: { readonly staleIncomplete: 'refuse' | 'serve' };
-    /** Told of each manifest that came from upstream because somebody asked for it. */
-    readonly onFetched: (
-      repository: Repository,
-      manifest: Manifest,
-      from: MirroredUpstream,
-    ) => void;
+    readonly onFetched: OnFetched;
     /** Told of each tag that names something else than before. */
     readonly onMoved: (repository: Repository) => void;
   }) {
-    this.#store = parts.store;
-    this.#shelf = new ManifestShelf({
-      store: parts.store,
-      links: parts.names.links,
-      observe: parts.observe,
-    });
+    const { store, observe, onFetched } = parts;
+    this.#shelf = new ManifestShelf({ store, links: parts.names.links, observe });
+    this.#fetcher = new ManifestFetcher({ store, shelf: this.#shelf, onFetched });
     this.#tags = new KnownTags(parts.names.tags, parts.clock, parts.onMoved);
-    this.#observe = parts.observe;
+    this.#observe = observe;
     this.#completeness = new Completeness(this.#shelf, parts.settings);
-    this.#onFetched = parts.onFetched;
   }
 
   /** The answer when it is in memory and fresh; the path of nearly every request. */
@@ -168,7 +158,7 @@ export class Manifests {
       await this.#completeness.refuseIncomplete(repository, held, undefined, from);
       return { ...held, outcome: 'HIT' };
     }
-    const { result, joined } = this.#fetchShared(repository, digest, from);
+    const { result, joined } = this.#fetcher.byDigest(repository, digest, from);
     return { ...(await result), outcome: joined ? 'JOINED' : 'MISS' };
   }
 
@@ -179,7 +169,7 @@ export class Manifests {
     signal?: AbortSignal,
   ): Promise<HeldManifest> {
     const held = await this.#shelf.find(repository, digest);
-    return held ?? this.#fetchShared(repository, digest, from, signal).result;
+    return held ?? this.#fetcher.byDigest(repository, digest, from, signal).result;
   }
 
   /**
@@ -201,31 +191,6 @@ export class Manifests {
       const anew = await result;
       return { ...anew, ...(await this.#byDigest(repository, anew.descriptor.digest, from)) };
     }
-  }
-
-  #fetchShared(
-    repository: Repository,
-    digest: Digest,
-    from: MirroredUpstream,
-    signal?: AbortSignal,
-  ): { result: Promise<HeldManifest>; joined: boolean } {
-    const fetch = async (wanted: AbortSignal): Promise<HeldManifest> => {
-      // Here under another repository: a free HEAD tells whether this one has it too.
-      if (await this.#store.has(digest)) {
-        const wait = { signal: wanted, isAnew: from.isAskedAnew };
-        const resolved = await from.upstream.resolve(repository.name, { digest }, wait);
-        const held =
-          resolved.sizeBytes === undefined
-            ? undefined
-            : await this.#shelf.load(digest, resolved.mediaType);
-        if (held !== undefined) {
-          await this.#shelf.link(repository, held);
-          return held;
-        }
-      }
-      return this.#fetch(repository, { digest }, from, wanted);
-    };
-    return this.#fetching.share(`${repositoryKey(repository)}@${digest}`, fetch, signal);
   }
 
   async #askTag(
@@ -277,7 +242,8 @@ export class Manifests {
   ): Promise<ManifestAnswer> {
     const wait = { signal, isAnew: from.isAskedAnew };
     const resolved = await from.upstream.resolve(repository.name, { tag }, wait);
-    const now = resolved.digest ?? (await this.#fetch(repository, { tag }, from)).descriptor.digest;
+    const now =
+      resolved.digest ?? (await this.#fetcher.fetch(repository, { tag }, from)).descriptor.digest;
     // A person may have rolled it back meanwhile.
     const { record } = (await this.#tags.find(repository, tag)) ?? known;
     if (now === record.digest || now === record.rejected) {
@@ -324,7 +290,7 @@ export class Manifests {
     tag: string,
     from: MirroredUpstream,
   ): Promise<ManifestAnswer> {
-    const held = await this.#fetch(repository, { tag }, from);
+    const held = await this.#fetcher.fetch(repository, { tag }, from);
     await this.#tags.seen(repository, tag, held.descriptor);
     return { descriptor: held.descriptor, outcome: 'MISS' };
   }
@@ -339,53 +305,6 @@ export class Manifests {
     if (descriptor === undefined) return this.#fetchTag(repository, tag, from);
     await this.#tags.seen(repository, tag, descriptor);
     return { descriptor, outcome: 'MISS' };
-  }
-
-  /** Once more when it is wrong: another URL, or the upstream behind a primary, may have it right. */
-  async #fetch(
-    repository: Repository,
-    reference: Reference,
-    from: MirroredUpstream,
-    signal?: AbortSignal,
-  ): Promise<HeldManifest> {
-    const wait = { signal, isAnew: from.isAskedAnew };
-    for (let times = 1; ; times += 1) {
-      const fetched = await from.upstream.fetchManifest(repository.name, reference, wait);
-      try {
-        return await this.#take(repository, fetched, reference.digest, from);
-      } catch (error) {
-        if (!isMirrorError(error, 'UPSTREAM_INVALID')) throw error;
-        const isThereAnother = fetched.distrust();
-        if (times > 1 || !isThereAnother) throw error;
-      }
-    }
-  }
-
-  /** Verifies what upstream sent, remembers what it names, and keeps it. */
-  async #take(
-    repository: Repository,
-    fetched: FetchedManifest,
-    asked: Digest | undefined,
-    from: MirroredUpstream,
-  ): Promise<HeldManifest> {
-    const bytes = Buffer.from(fetched.bytes);
-    const expected = asked ?? fetched.digest;
-    const digest = digestOf(bytes, expected);
-    if (expected !== undefined && digest !== expected) {
-      throw new MirrorError(
-        'UPSTREAM_INVALID',
-        `upstream ${repository.registry} sent a manifest with the digest ${digest} where ${expected} was expected; it was thrown away`,
-      );
-    }
-    const manifest = parseManifest(bytes, fetched.contentType);
-    const held = {
-      descriptor: { digest, mediaType: manifest.mediaType, size: bytes.length },
-      bytes,
-    };
-    await this.#shelf.link(repository, held, manifest);
-    this.#shelf.keep(held);
-    this.#onFetched(repository, manifest, from);
-    return held;
   }
 }
 
