@@ -9,7 +9,8 @@ export interface WriterHost {
   failure(): unknown;
   filled(from: number, to: number): void;
   written(from: number, to: number): void;
-  flushing(flush: Promise<void>): void;
+  /** Told of a write; answers the same, which rejects with what it means for the ingest. */
+  flushing(flush: Promise<void>): Promise<void>;
   /** Answers a promise when writing up to here needs space that is not reserved yet. */
   cover(end: number): Promise<void> | undefined;
 }
@@ -38,8 +39,8 @@ export class IngestWriter {
   /**
    * Takes all of `bytes` (copied: the caller may reuse them). Answers a promise when the disk is
    * behind, or space is to be made, to be awaited before the next call.
-   * @throws MirrorError UPSTREAM_INVALID when there are more bytes than the announced size; whatever
-   *   ended the ingest
+   * @throws MirrorError UPSTREAM_INVALID when there are more bytes than the announced size; DISK_FAILED;
+   *   whatever ended the ingest
    */
   append(bytes: Uint8Array): Promise<void> | undefined {
     const failure = this.#host.failure();
@@ -67,7 +68,7 @@ export class IngestWriter {
     return Promise.all([behind, covered]).then(() => {});
   }
 
-  /** Writes what is still in memory; this writer is done. */
+  /** Writes what is still in memory; this writer is done. @throws MirrorError DISK_FAILED */
   async end(): Promise<void> {
     this.#flush();
     await Promise.all(this.#flushes);
@@ -91,8 +92,7 @@ export class IngestWriter {
     const isShared = this.#isShared;
     const start = chunk.index * chunkBytes + chunk.from;
     const range = { start, end: start + chunk.to - chunk.from };
-    const flush = this.#write(chunk, range, isShared);
-    this.#host.flushing(flush);
+    const flush = this.#host.flushing(this.#write(chunk, range, isShared));
     this.#flushes.add(flush);
     const forget = (): void => {
       this.#flushes.delete(flush);

@@ -251,7 +251,7 @@ export class Ingest implements Content {
     this.#hashedTo = to;
   }
 
-  #track(flush: Promise<void>): void {
+  #track(flush: Promise<void>): Promise<void> {
     const done = flush.catch((cause: unknown) => {
       const error = new MirrorError('DISK_FAILED', 'the cache disk refused a write', { cause });
       void this.fail(error);
@@ -262,12 +262,13 @@ export class Ingest implements Content {
       this.#flushes.delete(done);
     };
     done.then(forget, forget);
+    return done;
   }
 
   #markWritten(from: number, to: number): void {
     this.#written.add(from, to);
     const recording = this.#partial.wrote(to - from, this.#size, this.#written);
-    if (recording !== undefined) this.#track(recording);
+    if (recording !== undefined) void this.#track(recording);
     if (this.#written.runEnd(0) - this.#hashedTo >= hashStepBytes) this.#hashWritten();
   }
 

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemDisk, type Disk, type DiskFile } from '../../src/store/disk.ts';
 import { get } from '../kit/clients.ts';
-import { makeBlob, makeImage } from '../kit/images.ts';
+import { makeBlob, makeImage, type Piece } from '../kit/images.ts';
 import { startMirror } from '../kit/mirror.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
+import { tarOf } from '../kit/tar.ts';
 
 const mib = 1024 * 1024;
 
@@ -65,6 +66,29 @@ test('whichever file call of a pull fails, from the first to the last, clients g
   assert.ok(golden > 20, `${golden} file calls`);
 
   for (let failAt = 1; failAt <= golden; failAt += 1) await pull(failAt);
+});
+
+test('a full disk is none of our bugs, whether a manifest comes or an archive', async () => {
+  const image = makeImage({ seed: 'no bug', layers: [1_500_000] });
+  await using upstream = await startScriptedRegistry();
+  let isFull = true;
+  const disk = failingDisk((call) => call === 'write' && isFull);
+  await using mirror = await startMirror({ upstream, disk });
+  upstream.add('library/app', image, '1');
+
+  await get(`${mirror.url}/v2/app/manifests/1`);
+  const [{ digest, bytes }] = image.layers as [Piece];
+  const name = `blobs/${digest.replace(':', '/')}`;
+  const imported = await fetch(`${mirror.adminUrl}/api/v1/import`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/x-tar' },
+    body: new Uint8Array(tarOf([{ name, bytes }])),
+  });
+  isFull = false;
+  await mirror.restart();
+
+  assert.equal(imported.status, 503, await imported.text());
+  assert.deepEqual(mirror.observedOf('bug'), []);
 });
 
 test('a disk that is full from some point on costs the cache, not the clients', async () => {
