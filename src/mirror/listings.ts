@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Outcome } from '../base/events.ts';
 import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
+import { incompleteWarning } from '../oci/incomplete-list.ts';
 import { repositoryKey, type Repository } from '../oci/reference.ts';
 import type { Names } from '../store/names.ts';
 import { isCertain } from '../upstream/refusal.ts';
@@ -254,7 +255,7 @@ export class Listings {
 }
 
 function answerOf<T>({ items, missing }: Listed<T>, outcome: Outcome): ListAnswer<T> {
-  const warning = missing === undefined ? undefined : `this list is incomplete: ${missing}`;
+  const warning = missing === undefined ? undefined : incompleteWarning(missing);
   return { items, missing, outcome, warning };
 }
 

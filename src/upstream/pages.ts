@@ -1,8 +1,10 @@
 import { isMirrorError } from '../oci/errors.ts';
+import { findIncomplete } from '../oci/incomplete-list.ts';
 import { askAndRead } from './ask-and-read.ts';
 import type { EndpointAnswer } from './endpoints.ts';
 import type { Answer, Ask } from './exchange.ts';
 import { nextPage } from './link.ts';
+import { headerText } from './quirks.ts';
 
 /** quay pages tags by 100 at most: 1,000 pages are 100,000 tags, beyond any real repository. */
 export const pagesMax = 1_000;
@@ -29,6 +31,7 @@ export interface PagedList {
 export async function readPages(list: PagedList): Promise<string | undefined> {
   const asked = new Set<string>();
   let ask = list.first;
+  let said: string | undefined;
   for (let page = 1; page <= pagesMax; page += 1) {
     let answer: Answer;
     let taken: number | { readonly missing: string };
@@ -39,11 +42,12 @@ export async function readPages(list: PagedList): Promise<string | undefined> {
       return `page ${page} of it cannot be had: ${error.message}`;
     }
     if (typeof taken === 'object') return taken.missing;
+    said ??= findIncomplete(headerText(answer.headers, 'warning'));
     const next = nextPage(answer);
-    if (next === undefined) return undefined;
+    if (next === undefined) return said;
     if ('missing' in next) return next.missing;
     // A registry that ignores the query sends the same page without end; after an empty one nothing follows.
-    if (asked.has(next.query)) return taken === 0 ? undefined : 'its next page is the same again';
+    if (asked.has(next.query)) return taken === 0 ? said : 'its next page is the same again';
     asked.add(next.query);
     ask = askFor(list, answer, next.query);
   }

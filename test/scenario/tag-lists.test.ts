@@ -207,3 +207,27 @@ test('what an incomplete list leaves out is not deleted at a mirror site', async
   assert.equal(kept.digest, image.manifest.digest);
   assert.equal(deleted.status, 404);
 });
+
+test('a list that is incomplete at a primary is incomplete at its mirror site', async () => {
+  await using upstream = await startScriptedRegistry();
+  await using far = await startScriptedRegistry();
+  await using primary = await startMirror({ upstream, settings: { tagTtl: '0' } });
+  await using site = await startMirror({
+    upstream: far,
+    settings: { tagTtl: '0' },
+    config: {
+      site: { name: 'here', primary: { url: primary.url, admin: primary.adminUrl }, sync: [] },
+    },
+  });
+  addTags(upstream, 'library/app', 'a', 'b', 'c');
+  upstream.script(firstPage(['a', 'b'], '</v2/library/app/tags/list>; rel="next"'));
+
+  const part = await get(site.url + path);
+  upstream.clearScript();
+  const whole = await get(site.url + path);
+
+  assert.deepEqual(tagsIn(part), ['a', 'b']);
+  assert.match(String(part.headers['warning']), /^299 - "this list is incomplete: the Link/);
+  assert.deepEqual(tagsIn(whole), ['a', 'b', 'c']);
+  assert.equal(whole.headers['warning'], undefined);
+});
