@@ -5,7 +5,7 @@ const suspectMs = 10 * 60_000;
 
 const suspectsMax = 10_000;
 
-/** What is on its way, or was a while ago, and who sent it; an upstream has few URLs. */
+/** What is on its way, or was a while ago, and the bodies that it came in; of many the first. */
 const arrivedMax = 1_000;
 const sendersMax = 16;
 

@@ -145,26 +145,9 @@ export class Endpoints {
         if (refusal === undefined) refusal = answer;
         else if (!(refusal instanceof MirrorError) && isDenial(answer)) refusal = answer;
       } catch (error) {
-        if (isMirrorError(error, 'UPSTREAM_LIMITED') && isElsewhere(error)) {
-          // The registry itself has answered: it sent us there.
-          cooldown.answered(kind);
-          this.#succeeded(endpoint, question);
-          failure = error;
-          continue;
-        }
-        if (isMirrorError(error, 'UPSTREAM_LIMITED')) {
-          failure = this.#pause(endpoint, question, error);
-          continue;
-        }
-        cooldown.abandoned(kind);
-        if (isMirrorError(error, 'UPSTREAM_UNAVAILABLE')) {
-          failure = error;
-          continue;
-        }
-        health.abandoned(question);
-        if (!isMirrorError(error, 'DENIED', 'UPSTREAM_INVALID')) throw error;
-        if (error.code === 'DENIED') refusal = error;
-        else failure = error;
+        const met = this.#heed(endpoint, question, error);
+        if (met.code === 'DENIED') refusal = met;
+        else failure = met;
       }
     }
     // A denial is heeded whatever the others would have said; that something is not there is not.
@@ -178,6 +161,25 @@ export class Endpoints {
         `upstream ${this.#registry} did not answer a moment ago and is not asked again yet`,
       )
     );
+  }
+
+  /** What a failure says of an endpoint is remembered; where the next may be asked, it is answered. @throws it */
+  #heed(endpoint: Endpoint, question: Question, error: unknown): MirrorError {
+    const { health, cooldown } = endpoint;
+    const { kind } = question;
+    if (isMirrorError(error, 'UPSTREAM_LIMITED')) {
+      if (!isElsewhere(error)) return this.#pause(endpoint, question, error);
+      // The registry itself has answered: it sent us there.
+      cooldown.answered(kind);
+      this.#succeeded(endpoint, question);
+      return error;
+    }
+    cooldown.abandoned(kind);
+    // Its health has been told.
+    if (isMirrorError(error, 'UPSTREAM_UNAVAILABLE')) return error;
+    health.abandoned(question);
+    if (isMirrorError(error, 'DENIED', 'UPSTREAM_INVALID')) return error;
+    throw error;
   }
 
   /**
