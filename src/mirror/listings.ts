@@ -211,7 +211,7 @@ export class Listings {
   ): Promise<ListAnswer<unknown>> {
     // With a list at hand nobody is made to wait long for a better one.
     const headersTimeoutMs = last === undefined ? undefined : from.revalidateTimeoutMs;
-    const wait = { headersTimeoutMs, isAnew: from.isAskedAnew };
+    const wait = { headersTimeoutMs, knownMs: from.knownMs };
     try {
       const listed = await ask(wait);
       const sinceMs = this.#clock.wallMs();

@@ -45,7 +45,7 @@ export class ManifestFetcher {
     const fetch = async (wanted: AbortSignal): Promise<HeldManifest> => {
       // Here under another repository: a free HEAD tells whether this one has it too.
       if (await this.#store.has(digest)) {
-        const wait = { signal: wanted, isAnew: from.isAskedAnew };
+        const wait = { signal: wanted, knownMs: from.knownMs };
         const resolved = await from.upstream.resolve(repository.name, { digest }, wait);
         const held =
           resolved.sizeBytes === undefined
@@ -68,7 +68,7 @@ export class ManifestFetcher {
     from: MirroredUpstream,
     signal?: AbortSignal,
   ): Promise<HeldManifest> {
-    const wait = { signal, isAnew: from.isAskedAnew };
+    const wait = { signal, knownMs: from.knownMs };
     for (let times = 1; ; times += 1) {
       const fetched = await from.upstream.fetchManifest(repository.name, reference, wait);
       try {

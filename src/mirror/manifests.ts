@@ -240,10 +240,11 @@ export class Manifests {
     from: MirroredUpstream,
     signal: AbortSignal,
   ): Promise<ManifestAnswer> {
-    const wait = { signal, isAnew: from.isAskedAnew };
+    const wait = { signal, knownMs: from.knownMs ?? known.checkedMs };
     const resolved = await from.upstream.resolve(repository.name, { tag }, wait);
     const now =
-      resolved.digest ?? (await this.#fetcher.fetch(repository, { tag }, from)).descriptor.digest;
+      resolved.digest ??
+      (await this.#fetcher.fetch(repository, { tag }, from, signal)).descriptor.digest;
     // A person may have rolled it back meanwhile.
     const { record } = (await this.#tags.find(repository, tag)) ?? known;
     if (now === record.digest || now === record.rejected) {

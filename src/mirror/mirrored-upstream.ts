@@ -14,6 +14,6 @@ export interface MirroredUpstream {
   /** Never asked, by setting. */
   readonly isOffline: boolean;
   readonly readAhead: boolean;
-  /** What it did not have a moment ago is asked for all the same; see `Wait`. */
-  readonly isAskedAnew?: boolean | undefined;
+  /** Infinity: what it did not have a moment ago is asked for all the same; see `Wait`. */
+  readonly knownMs?: number | undefined;
 }

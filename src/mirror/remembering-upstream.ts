@@ -26,7 +26,7 @@ interface Refusal {
   readonly error: MirrorError;
   /** Whom upstream told so; another login may be answered otherwise. */
   readonly account: string;
-  readonly untilMs: number;
+  readonly sinceMs: number;
 }
 
 /**
@@ -155,10 +155,12 @@ export class RememberingUpstream implements Upstream {
     return (await this.#links.find({ registry: this.registry, name }, digest)) !== undefined;
   }
 
-  async #holds({ account, untilMs }: Refusal, { priority, isAnew }: Wait): Promise<boolean> {
-    if (isAnew === true) return false;
+  async #holds({ account, sinceMs }: Refusal, wait: Wait): Promise<boolean> {
+    const { priority, knownMs = -Infinity } = wait;
+    const isOver = this.#clock.monotonicMs() >= sinceMs + this.#ttlMs;
+    if (isOver || knownMs >= sinceMs) return false;
     const who = priority?.() ?? 'client';
-    if (who === 'prewarm' || who === 'sync' || this.#clock.monotonicMs() >= untilMs) return false;
+    if (who === 'prewarm' || who === 'sync') return false;
     return account === (await this.#accountNow());
   }
 
@@ -174,7 +176,7 @@ export class RememberingUpstream implements Upstream {
     if (await this.#isNamed(name, digest)) return;
     const account = await this.#accountNow();
     if (account === undefined) return;
-    this.#refusals.set(key, { error, account, untilMs: this.#clock.monotonicMs() + this.#ttlMs });
+    this.#refusals.set(key, { error, account, sinceMs: this.#clock.monotonicMs() });
   }
 
   /** Undefined when the login cannot be read: whoever asks upstream then hears why. */

@@ -75,8 +75,11 @@ export interface Wait {
   readonly priority?: (() => Priority) | undefined;
   /** For the answer's headers; else the upstream's own setting. */
   readonly headersTimeoutMs?: number | undefined;
-  /** That it was not there a moment ago does not count. */
-  readonly isAnew?: boolean | undefined;
+  /**
+   * That it was not there before this moment does not count: it was known to be there then. On the
+   * monotonic scale; Infinity: it is asked for in any case.
+   */
+  readonly knownMs?: number | undefined;
 }
 
 export interface FetchedManifest {

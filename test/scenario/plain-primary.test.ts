@@ -10,10 +10,15 @@ import { startScriptedRegistry, type ScriptedRegistry } from '../kit/scripted-re
 
 const image = makeImage({ seed: 'plain', layers: [60_000] });
 
-function startSite(far: ScriptedRegistry, primary: ScriptedRegistry): Promise<TestMirror> {
+function startSite(
+  far: ScriptedRegistry,
+  primary: ScriptedRegistry,
+  settings: Readonly<Record<string, unknown>> = {},
+): Promise<TestMirror> {
   const rule = { name: 'all', repositories: ['docker.io/library/app'], deletions: 'propagate' };
   return startMirror({
     upstream: far,
+    settings,
     config: { site: { name: 'shanghai', primary: { url: primary.url }, sync: [rule] } },
   });
 }
@@ -75,4 +80,21 @@ test('a tag that the primary lists and does not have keeps no other from being c
 
   assert.equal(state, 'succeeded');
   assert.deepEqual(await tagsOf(site), ['v1']);
+});
+
+test('a tag that a client did not get is given out as soon as it is copied', async () => {
+  await using far = await startScriptedRegistry();
+  await using primary = await startScriptedRegistry();
+  const settings = { tagTtl: '0', negativeTtl: '1h', onGone: 'deny' };
+  await using site = await startSite(far, primary, settings);
+  const url = `${site.url}/v2/library/app/manifests/v1`;
+  const before = await get(url);
+  primary.add('library/app', image, 'v1');
+
+  const state = await sync(site);
+  const after = await get(url);
+
+  assert.equal(before.status, 404);
+  assert.equal(state, 'succeeded');
+  assert.equal(after.digest, image.manifest.digest);
 });

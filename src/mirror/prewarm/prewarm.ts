@@ -262,7 +262,7 @@ export class Prewarm {
     const from = this.#parts.upstreamOf(repository);
     const { fill } = from;
     const tags = { ...from.tags, tagTtlMs: 0 };
-    const source = { ...from, tags, readAhead: false, isAskedAnew: true };
+    const source = { ...from, tags, readAhead: false, knownMs: Infinity };
     if (bandwidth === undefined) return source;
     return {
       ...source,
