@@ -116,13 +116,13 @@ export class Lane {
     const now = this.#clock.monotonicMs();
     if (this.#isHeld) return;
     if (now - this.#lastByteMs > idleTimeoutMs) {
-      this.break(`upstream sent nothing for ${idleTimeoutMs} ms`);
+      this.#giveUp(`upstream sent nothing for ${idleTimeoutMs} ms`);
       return;
     }
     const windowMs = now - this.#windowStartMs;
     if (windowMs < idleTimeoutMs) return;
     if (this.#windowBytes < (minBytesPerSecond * windowMs) / 1000) {
-      this.break(`upstream sent less than ${minBytesPerSecond} bytes a second`);
+      this.#giveUp(`upstream sent less than ${minBytesPerSecond} bytes a second`);
     }
     this.#windowStartMs = now;
     this.#windowBytes = 0;
@@ -135,6 +135,12 @@ export class Lane {
 
   break(why: string): void {
     this.#body.body.destroy(new Error(why));
+  }
+
+  /** The rest is asked of another URL first, where there is one. */
+  #giveUp(why: string): void {
+    this.#body.distrust();
+    this.break(why);
   }
 
   /** Waits for the disk and for the bandwidth limit, in time that does not count as upstream's. */

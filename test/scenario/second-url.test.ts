@@ -56,6 +56,7 @@ for (const [name, fault] of useless) {
 
 const broken: [name: string, fault: Fault][] = [
   ['announces another size', { headers: { 'content-length': '5' }, body: 'other', status: 200 }],
+  ['falls silent', { stall: { afterBytes: 100_000, until: new Promise(() => {}) } }],
   ['breaks off after 500 bytes each time', { truncateAfterBytes: 500 }],
   ['is reset after 500 bytes each time', { resetAfterBytes: 500 }],
 ];
@@ -68,7 +69,11 @@ for (const [name, fault] of broken) {
     await using second = await startScriptedRegistry();
     await using mirror = await startMirror({
       upstream: second,
-      settings: { urls: [first.url, second.url], readAhead: false },
+      settings: {
+        urls: [first.url, second.url],
+        readAhead: false,
+        timeouts: { idle: '300ms' },
+      },
     });
     for (const registry of [first, second]) registry.add('library/app', image, '1');
     await get(`${mirror.url}/v2/library/app/manifests/1`);
