@@ -212,10 +212,12 @@ export class TokenSource {
       : await this.#askWithPassword(realm, credentials);
     const isRefused = answer.status === 401 || answer.status === 403;
     if (isRefused && answer.isPage !== true) {
-      throw new MirrorError(
-        'DENIED',
-        `the token server ${realm.host} of ${this.#options.registry} refuses our login (${answer.status}); check username and password of that upstream`,
-      );
+      const why =
+        credentials === undefined
+          ? `gives us no token without a login (${answer.status}); set username and password of that upstream`
+          : `refuses our login (${answer.status}); check username and password of that upstream`;
+      const server = `the token server ${realm.host} of ${this.#options.registry}`;
+      throw new MirrorError('DENIED', `${server} ${why}`);
     }
     if (answer.status === 429) {
       throw new MirrorError(

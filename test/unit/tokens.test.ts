@@ -398,6 +398,14 @@ describe('a token server that fails', () => {
     });
   }
 
+  test('401 without a login tells to set one', async () => {
+    const bench = makeBench(() => Promise.resolve({ status: 401, body: body('') }));
+
+    const asked = bench.source.authorizationAfter(bearer, scope, undefined);
+
+    await assert.rejects(asked, { message: /without a login \(401\); set username and password/ });
+  });
+
   test('429 says when to come again', async () => {
     const { source } = makeBench(() =>
       Promise.resolve({ status: 429, body: body(''), retryAfterSeconds: 42 }),
