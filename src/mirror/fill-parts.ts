@@ -130,7 +130,7 @@ export async function pauseAfter(
 ): Promise<void> {
   signal.throwIfAborted();
   const { error, attempts, offset } = broken;
-  const decision = afterFailure(error, attempts);
+  const decision = afterFailure(error, attempts, offset > 0);
   if (decision.do === 'give up') throw error;
   observe({
     kind: 'fill-resumed',

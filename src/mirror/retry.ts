@@ -5,8 +5,11 @@ export type Decision =
   | { readonly do: 'again'; readonly afterMs: number }
   | { readonly do: 'give up' };
 
-/** Attempts in a row that bring nothing; with the waits between them about three seconds. */
+/** Attempts in a row that bring nothing; with the waits between them 1.3 seconds. */
 const attemptsMax = 4;
+
+/** As much, of a transfer that clients have a part of: 4 seconds, in which a server starts again. */
+const attemptsMaxUnderWay = 5;
 
 /** The wait before the second attempt; it triples. */
 const firstWaitMs = 100;
@@ -17,9 +20,10 @@ const retryAfterMaxSeconds = 5;
 /**
  * Goes on as long as it makes progress: an attempt that brought bytes starts the count anew.
  * @param attempts how many in a row brought nothing, this one included; 0 when this one brought some
+ * @param isUnderWay whether clients have a part already, and cannot go elsewhere without a break
  */
-export function afterFailure(error: unknown, attempts: number): Decision {
-  if (attempts >= attemptsMax) return { do: 'give up' };
+export function afterFailure(error: unknown, attempts: number, isUnderWay = false): Decision {
+  if (attempts >= (isUnderWay ? attemptsMaxUnderWay : attemptsMax)) return { do: 'give up' };
   if (isMirrorError(error, 'UPSTREAM_LIMITED', 'UPSTREAM_UNAVAILABLE')) {
     const afterSeconds = error.retryAfterSeconds ?? 0;
     if (error.code === 'UPSTREAM_LIMITED' && afterSeconds > retryAfterMaxSeconds)

@@ -242,6 +242,23 @@ test('upstream that truncates twice, resets and answers 503 once costs the clien
   assert.ok(upstream.bytesSent(blob.digest) <= blob.bytes.length * 1.1);
 });
 
+test('upstream that starts again in the middle of a body costs the client nothing', async () => {
+  await using upstream = await startScriptedRegistry({
+    rules: [
+      { when: { kind: 'blob' }, times: 1, do: { truncateAfterBytes: 6_000_000 } },
+      { when: { kind: 'blob' }, times: 4, do: { hangUp: true } },
+    ],
+  });
+  await using mirror = await startMirror({ upstream });
+  const blob = makeBlob('restart', 8_000_000);
+  upstream.addBlob('library/app', blob);
+
+  const answer = await get(`${mirror.url}/v2/library/app/blobs/${blob.digest}`);
+
+  assert.equal(answer.digest, blob.digest);
+  assert.equal(upstream.count(), 6);
+});
+
 test('upstream that ignores ranges is resumed by skipping what is here', async () => {
   await using upstream = await startScriptedRegistry({
     rules: [

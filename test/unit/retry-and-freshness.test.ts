@@ -34,6 +34,13 @@ describe('after a transfer broke', () => {
     );
   });
 
+  test('a transfer that has begun is tried once more, after 2.7 seconds', () => {
+    assert.deepEqual(
+      [4, 5].map((attempts) => afterFailure(down, attempts, true)),
+      [{ do: 'again', afterMs: 2_700 }, { do: 'give up' }],
+    );
+  });
+
   const retryable = new Set<ErrorCode>(['UPSTREAM_UNAVAILABLE', 'UPSTREAM_LIMITED']);
   for (const code of (Object.keys(errorTable) as ErrorCode[]).filter(
     (code) => !retryable.has(code),
