@@ -82,28 +82,9 @@ export class Listings {
    * @throws MirrorError NAME_UNKNOWN, DENIED, or why upstream cannot say and nothing is known
    */
   async tags(repository: Repository, from: MirroredUpstream): Promise<ListAnswer<string>> {
-    const key = repositoryKey(repository);
     const answer = this.allTags(repository, from);
-    const arriving = this.#arriving.get(`tags ${key}`);
-    if (arriving === undefined) return answer;
-    // It is met below.
-    answer.catch(() => {});
-    const last = await this.#lastKnown('tags', key);
-    const patienceMs =
-      last === undefined
-        ? Math.min(from.headersTimeoutMs, patienceMsMax)
-        : from.revalidateTimeoutMs;
-    const waitedMs = this.#clock.monotonicMs() - arriving.sinceMs;
-    const slow = `upstream ${repository.registry} has not sent all of it yet`;
-    const tooLate = new MirrorError('UPSTREAM_UNAVAILABLE', slow);
-    try {
-      return await within(answer, Math.max(0, patienceMs - waitedMs), () => tooLate);
-    } catch (error) {
-      if (error !== tooLate) throw error;
-      if (last !== undefined) return this.#staleAnswer(last, slow) as ListAnswer<string>;
-      if (arriving.items.length === 0) return answer;
-      return answerOf({ items: sorted(arriving.items), missing: slow }, 'MISS');
-    }
+    const inTime = this.#inTime('tags', repositoryKey(repository), from, answer);
+    return (await inTime) as ListAnswer<string>;
   }
 
   /** As `tags`, however long they take: for what has no client that waits. */
@@ -153,7 +134,8 @@ export class Listings {
     // That nothing refers to what nobody has pulled here may be asked without end.
     const isWorthKeeping: IsWorthKeeping = async (items) =>
       items.length > 0 || (await this.#names.links.find(repository, digest)) !== undefined;
-    return this.#list('referrers', key, from, ask, isWorthKeeping);
+    const answer = this.#list('referrers', key, from, ask, isWorthKeeping);
+    return this.#inTime('referrers', key, from, answer);
   }
 
   /** The tag schema, for registries without the API: distribution-spec, «Unavailable Referrers API». */
@@ -171,6 +153,35 @@ export class Listings {
       // Nothing refers to it, or what has that tag is no index.
       if (isMirrorError(error, 'MANIFEST_UNKNOWN', 'UPSTREAM_INVALID')) return [];
       throw error;
+    }
+  }
+
+  /** The list, or what there is of it when it takes longer than a client waits; it goes on coming then. */
+  async #inTime(
+    kind: Kind,
+    key: string,
+    from: MirroredUpstream,
+    answer: Promise<ListAnswer<unknown>>,
+  ): Promise<ListAnswer<unknown>> {
+    const arriving = this.#arriving.get(`${kind} ${key}`);
+    if (arriving === undefined) return answer;
+    // It is met below.
+    answer.catch(() => {});
+    const last = await this.#lastKnown(kind, key);
+    const patienceMs =
+      last === undefined
+        ? Math.min(from.headersTimeoutMs, patienceMsMax)
+        : from.revalidateTimeoutMs;
+    const waitedMs = this.#clock.monotonicMs() - arriving.sinceMs;
+    const slow = `upstream ${from.upstream.registry} has not sent all of it yet`;
+    const tooLate = new MirrorError('UPSTREAM_UNAVAILABLE', slow);
+    try {
+      return await within(answer, Math.max(0, patienceMs - waitedMs), () => tooLate);
+    } catch (error) {
+      if (error !== tooLate) throw error;
+      if (last !== undefined) return this.#staleAnswer(last, slow);
+      if (arriving.items.length === 0) return answer;
+      return answerOf({ items: sorted(arriving.items), missing: slow }, 'MISS');
     }
   }
 
@@ -209,11 +220,8 @@ export class Listings {
     ask: (wait: Wait) => Promise<Listed<unknown>>,
     isWorthKeeping: IsWorthKeeping,
   ): Promise<ListAnswer<unknown>> {
-    // With a list at hand nobody is made to wait long for a better one.
-    const headersTimeoutMs = last === undefined ? undefined : from.revalidateTimeoutMs;
-    const wait = { headersTimeoutMs, knownMs: from.knownMs };
     try {
-      const listed = await ask(wait);
+      const listed = await ask({ knownMs: from.knownMs });
       const sinceMs = this.#clock.wallMs();
       const checkedMs = this.#clock.monotonicMs();
       this.#known.set(`${kind} ${key}`, { ...listed, sinceMs, checkedMs });

@@ -148,3 +148,30 @@ for (const dropHeaders of [[], ['docker-content-digest']]) {
     assert.ok(cold.totalMs < 2_000, `${cold.totalMs} ms`);
   });
 }
+
+for (const kind of ['tags', 'referrers'] as const) {
+  test(`a list of ${kind} that is slow shuts off nothing else, and comes at last`, async () => {
+    await using upstream = await startScriptedRegistry();
+    await using mirror = await startAsking(upstream, ['1']);
+    const list = kind === 'tags' ? 'tags/list' : `referrers/${before.manifest.digest}`;
+    const url = `${mirror.url}/v2/library/app/${list}`;
+    await get(url);
+    upstream.add('library/other', after, '1');
+    upstream.script({ when: { kind }, do: { delayMs: 2_500 } });
+
+    const stale = await get(url);
+    const again = await get(url);
+    await mirror.observed(
+      'upstream-answered',
+      ({ what, durationMs }) => what === kind && durationMs > 2_000,
+    );
+    const cold = await get(`${mirror.url}/v2/library/other/manifests/1`);
+
+    for (const { headers, totalMs } of [stale, again]) {
+      assert.equal(headers['x-cache'], 'STALE');
+      assert.ok(totalMs < 1_500, `${totalMs} ms`);
+    }
+    assert.equal(cold.digest, after.manifest.digest);
+    assert.deepEqual(mirror.observedOf('breaker-changed'), []);
+  });
+}
