@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../base/clock.ts';
 import type { Outcome } from '../base/events.ts';
+import type { Priority } from '../base/limiter.ts';
 import { algorithmOf, encodedOf, type Digest } from '../oci/digest.ts';
 import { isMirrorError, MirrorError } from '../oci/errors.ts';
 import { incompleteWarning } from '../oci/incomplete-list.ts';
@@ -220,8 +221,10 @@ export class Listings {
     ask: (wait: Wait) => Promise<Listed<unknown>>,
     isWorthKeeping: IsWorthKeeping,
   ): Promise<ListAnswer<unknown>> {
+    // With a list at hand it stands back: a registry that is slow with lists has places left for clients.
+    const priority = (): Priority => (last === undefined ? 'client' : 'prewarm');
     try {
-      const listed = await ask({ knownMs: from.knownMs });
+      const listed = await ask({ priority, knownMs: from.knownMs });
       const sinceMs = this.#clock.wallMs();
       const checkedMs = this.#clock.monotonicMs();
       this.#known.set(`${kind} ${key}`, { ...listed, sinceMs, checkedMs });

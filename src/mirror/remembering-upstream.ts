@@ -115,7 +115,9 @@ export class RememberingUpstream implements Upstream {
   }
 
   listTags(name: string, wait: Wait, arrived?: Arrived): Promise<Listed<string>> {
-    return this.#ask(`tags ${name}`, name, undefined, wait, () =>
+    // A list that stands back is for a client all the same.
+    const { knownMs } = wait;
+    return this.#ask(`tags ${name}`, name, undefined, { knownMs }, () =>
       this.#upstream.listTags(name, wait, arrived),
     );
   }

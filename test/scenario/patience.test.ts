@@ -24,7 +24,7 @@ async function startAsking(
     upstream.add('library/app', before, tag);
     await get(`${mirror.url}/v2/library/app/manifests/${tag}`);
   }
-  for (const { digest } of [before.config, ...before.layers]) {
+  for (const { digest } of tags.length === 0 ? [] : [before.config, ...before.layers]) {
     await mirror.observed('fill-committed', (event) => event.digest === digest);
   }
   return mirror;
@@ -175,3 +175,21 @@ for (const kind of ['tags', 'referrers'] as const) {
     assert.deepEqual(mirror.observedOf('breaker-changed'), []);
   });
 }
+
+test('many lists that hang leave connections to who has no copy', async () => {
+  const names = Array.from({ length: 8 }, (_, at) => `library/listed-${at}`);
+  await using upstream = await startScriptedRegistry();
+  await using mirror = await startAsking(upstream, []);
+  const lists = names.map((name) => `${mirror.url}/v2/${name}/tags/list`);
+  for (const name of names) upstream.add(name, before, '1');
+  await Promise.all(lists.map((url) => get(url)));
+  upstream.script({ when: { kind: 'tags' }, do: { holdUntil: never } });
+  const answers = await Promise.all(lists.map((url) => get(url)));
+  upstream.add('library/other', after, '1');
+
+  const cold = await get(`${mirror.url}/v2/library/other/manifests/1`);
+
+  assert.ok(answers.every(({ headers }) => headers['x-cache'] === 'STALE'));
+  assert.equal(cold.digest, after.manifest.digest);
+  assert.ok(cold.totalMs < 2_000, `${cold.totalMs} ms`);
+});
