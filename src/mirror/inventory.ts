@@ -109,14 +109,16 @@ export class Inventory {
   /** What is stored of an image, or of the images of an index: each manifest, config and layer once. */
   async storedBytes(digest: Digest): Promise<number> {
     const sizes = new Map<Digest, number>();
+    // By what is known in memory: opening each layer to look would close the files that clients read.
+    const isStored = (one: Digest): boolean => this.#store.usedMs(one) !== undefined;
     const add = async (one: Digest): Promise<void> => {
-      const found = sizes.has(one) ? undefined : await this.manifest(one);
+      const found = isStored(one) && !sizes.has(one) ? await this.#read(one) : undefined;
       if (found === undefined) return;
-      sizes.set(one, found.sizeBytes);
-      for (const blob of found.blobs) {
-        if (blob.stay.usedMs !== undefined) sizes.set(blob.digest, blob.sizeBytes);
+      sizes.set(one, found.bytes.length);
+      for (const blob of found.manifest.blobs) {
+        if (isStored(blob.digest)) sizes.set(blob.digest, blob.size);
       }
-      for (const image of found.manifests) await add(image.digest);
+      for (const image of found.manifest.manifests) await add(image.digest);
     };
     await add(digest);
     return [...sizes.values()].reduce((sum, sizeBytes) => sum + sizeBytes, 0);
@@ -124,14 +126,9 @@ export class Inventory {
 
   /** Undefined when it is not cached, or is no manifest. */
   async manifest(digest: Digest): Promise<CachedManifest | undefined> {
-    const bytes = await readAll(this.#store, digest, false).catch(() => undefined);
-    if (bytes === undefined) return undefined;
-    let manifest: Manifest;
-    try {
-      manifest = parseManifest(bytes, undefined);
-    } catch {
-      return undefined;
-    }
+    const found = await this.#read(digest);
+    if (found === undefined) return undefined;
+    const { bytes, manifest } = found;
     const platforms = platformsOf(bytes);
     const part = async (one: Manifest['blobs'][number]): Promise<CachedPart> => ({
       digest: one.digest,
@@ -169,6 +166,16 @@ export class Inventory {
       .slice(0, part.limit)
       .map(({ digest, sizeBytes }) => ({ digest, sizeBytes, stay: this.#stayOf(digest) }));
     return { items, next: kept.length > part.limit ? items.at(-1)?.digest : undefined };
+  }
+
+  async #read(digest: Digest): Promise<{ bytes: Buffer; manifest: Manifest } | undefined> {
+    const bytes = await readAll(this.#store, digest, false).catch(() => undefined);
+    if (bytes === undefined) return undefined;
+    try {
+      return { bytes, manifest: parseManifest(bytes, undefined) };
+    } catch {
+      return undefined;
+    }
   }
 
   #stayOf(digest: Digest): Stay {
