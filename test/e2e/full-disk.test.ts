@@ -6,7 +6,7 @@ import { test, type TestContext } from 'node:test';
 import { get } from '../kit/clients.ts';
 import { startEntrepotProcess } from '../kit/entrepot.ts';
 import { makeBlob } from '../kit/images.ts';
-import { tryRun } from '../kit/program.ts';
+import { skipUnlessRequired, tryRun } from '../kit/program.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
 import { assertFilesAreTheirNames } from '../kit/store-folder.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
@@ -21,8 +21,7 @@ interface SmallDisk extends AsyncDisposable {
 /** An ext4 of its own in a file, mounted by loop; undefined, with the test skipped, where that cannot be. */
 async function mountSmallDisk(t: TestContext, sizeBytes: number): Promise<SmallDisk | undefined> {
   const skip = (reason: string): undefined => {
-    if (process.env['ENTREPOT_REQUIRE_CLIENTS'] === '1') throw new Error(reason);
-    t.skip(`skipped: ${reason}`);
+    skipUnlessRequired(t, reason);
     return undefined;
   };
   if (process.getuid?.() !== 0) return skip('mounting needs root');

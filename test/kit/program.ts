@@ -42,11 +42,17 @@ export function requireProgram(t: TestContext, ...names: readonly ProgramName[])
   const missing = names.find((name) => findProgram(name) === undefined);
   const rootOnly = names.find((name) => needsRoot.has(name) && process.getuid?.() !== 0);
   if (missing === undefined && rootOnly === undefined) return true;
-  const reason =
-    missing === undefined ? `skipped: ${rootOnly} needs root` : `skipped: no ${missing}`;
-  if (process.env['ENTREPOT_REQUIRE_CLIENTS'] === '1') throw new Error(reason);
-  t.skip(reason);
+  skipUnlessRequired(t, missing === undefined ? `${rootOnly} needs root` : `no ${missing}`);
   return false;
+}
+
+/**
+ * Skips a test that cannot run on this machine.
+ * @throws Error in place of skipping when ENTREPOT_REQUIRE_CLIENTS is 1, as in CI
+ */
+export function skipUnlessRequired(t: TestContext, reason: string): void {
+  if (process.env['ENTREPOT_REQUIRE_CLIENTS'] === '1') throw new Error(reason);
+  t.skip(`skipped: ${reason}`);
 }
 
 /** A port that was free a moment ago, for programs that cannot be asked which one they took. */

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { get, type Answer } from '../kit/clients.ts';
 import { makeBlob } from '../kit/images.ts';
 import { startMirror } from '../kit/mirror.ts';
+import { skipUnlessRequired } from '../kit/program.ts';
 import { startScriptedRegistry } from '../kit/scripted-registry.ts';
 import { storedFiles } from '../kit/store-folder.ts';
 import { temporaryFolder } from '../kit/temporary-folder.ts';
@@ -96,7 +97,7 @@ test('nothing is written where the file system of the storage folder is not moun
   const shared = '/dev/shm';
   const device = (await stat(shared).catch(() => undefined))?.dev;
   if (device === undefined || device === (await stat(here.path)).dev) {
-    return t.skip('there is no second file system');
+    return skipUnlessRequired(t, 'there is no second file system');
   }
   await using upstream = await startScriptedRegistry();
   upstream.addBlob('library/app', first);

@@ -9,10 +9,10 @@ import { until } from '../kit/wait-for.ts';
 
 /** Where several have what is asked for, one that sends it wrong takes it from nobody. */
 
-describe('an upstream of two URLs, the first of which sends wrong bytes', () => {
-  const flip: Rule = { do: { flipByteAt: 10 } };
-  const image = makeImage({ seed: 'two urls', layers: [300_000] });
+const flip: Rule = { do: { flipByteAt: 10 } };
+const image = makeImage({ seed: 'two urls', layers: [300_000] });
 
+describe('an upstream of two URLs, the first of which sends wrong bytes', () => {
   test('is asked at the second from then on for what was wrong', async () => {
     await using wrongOne = await startScriptedRegistry({
       rules: [{ when: { kind: 'blob', reference: image.layers[0]!.digest }, ...flip }],
@@ -52,55 +52,27 @@ describe('an upstream of two URLs, the first of which sends wrong bytes', () => 
     }
   });
 
+  const wrongPieces: Rule[] = [
+    { when: { kind: 'manifest', method: 'GET' }, ...flip },
+    { when: { kind: 'blob' }, ...flip },
+  ];
+
   test('or a primary, is not asked again for what was wrong: upstream is', async () => {
-    await using primary = await startScriptedRegistry({
-      rules: [
-        { when: { kind: 'manifest', method: 'GET' }, ...flip },
-        { when: { kind: 'blob' }, ...flip },
-      ],
-    });
+    await using primary = await startScriptedRegistry({ rules: wrongPieces });
     await using upstream = await startScriptedRegistry();
     for (const registry of [primary, upstream]) registry.add('library/app', image, '1');
-    await using mirror = await startMirror({
-      upstream,
-      settings: { readAhead: false },
-      config: { site: { name: 'here', primary: { url: primary.url }, sync: [] } },
-    });
-    const url = `${mirror.url}/v2/library/app`;
 
-    const manifest = await get(`${url}/manifests/1`);
-    const cut = await get(`${url}/blobs/${image.layers[0]!.digest}`);
-    await mirror.observed('fill-failed');
-    const right = await get(`${url}/blobs/${image.layers[0]!.digest}`);
-
-    assert.equal(manifest.digest, image.manifest.digest);
-    assert.equal(cut.complete, false);
-    assert.equal(right.digest, image.layers[0]!.digest);
+    await pullThroughWrong(primary, upstream);
   });
 
   test('or a primary, is asked again for what was wrong where nobody else has it', async () => {
-    const once = [
-      { when: { kind: 'manifest', method: 'GET' }, times: 1, ...flip },
-      { when: { kind: 'blob' }, times: 1, ...flip },
-    ] as const;
-    await using primary = await startScriptedRegistry({ rules: once });
+    const rules = wrongPieces.map((rule) => Object.assign({ times: 1 }, rule));
+    await using primary = await startScriptedRegistry({ rules });
     await using upstream = await startScriptedRegistry();
     primary.add('library/app', image, '1');
-    await using mirror = await startMirror({
-      upstream,
-      settings: { readAhead: false },
-      config: { site: { name: 'here', primary: { url: primary.url }, sync: [] } },
-    });
-    const url = `${mirror.url}/v2/library/app`;
 
-    const manifest = await get(`${url}/manifests/1`);
-    const cut = await get(`${url}/blobs/${image.layers[0]!.digest}`);
-    await mirror.observed('fill-failed');
-    const right = await get(`${url}/blobs/${image.layers[0]!.digest}`);
+    await pullThroughWrong(primary, upstream);
 
-    assert.equal(manifest.digest, image.manifest.digest);
-    assert.equal(cut.complete, false);
-    assert.equal(right.digest, image.layers[0]!.digest);
     assert.ok(upstream.count({ kind: 'blob' }) > 0, 'upstream is asked first for it');
   });
 
@@ -242,3 +214,25 @@ test('the first of two URLs that answers with a web page for a manifest is not s
   assert.equal(manifest.digest, image.manifest.digest);
   assert.equal(list.status, 200);
 });
+
+/** Manifest, and layer twice: the first time it is cut. */
+async function pullThroughWrong(
+  primary: ScriptedRegistry,
+  upstream: ScriptedRegistry,
+): Promise<void> {
+  await using mirror = await startMirror({
+    upstream,
+    settings: { readAhead: false },
+    config: { site: { name: 'here', primary: { url: primary.url }, sync: [] } },
+  });
+  const url = `${mirror.url}/v2/library/app`;
+
+  const manifest = await get(`${url}/manifests/1`);
+  const cut = await get(`${url}/blobs/${image.layers[0]!.digest}`);
+  await mirror.observed('fill-failed');
+  const right = await get(`${url}/blobs/${image.layers[0]!.digest}`);
+
+  assert.equal(manifest.digest, image.manifest.digest);
+  assert.equal(cut.complete, false);
+  assert.equal(right.digest, image.layers[0]!.digest);
+}
